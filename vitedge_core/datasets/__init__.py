@@ -1,0 +1,1 @@
+"""Images: the bundled set, folders of class folders, uploads."""

@@ -1,0 +1,1 @@
+"""Trainings, runs, sweeps and fronts."""

@@ -1,0 +1,1 @@
+"""Stopwatches and accuracy."""

@@ -1,0 +1,1 @@
+"""Baselines: where networks come from, and their plans."""

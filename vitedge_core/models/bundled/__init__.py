@@ -1,0 +1,1 @@
+"""The small networks this repository trains itself."""

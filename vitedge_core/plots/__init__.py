@@ -1,0 +1,1 @@
+"""Figures, one file per subject: data in, plotly figure out."""

@@ -1,0 +1,1 @@
+"""Facts from the literature, each with its source."""

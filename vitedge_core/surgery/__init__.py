@@ -1,0 +1,1 @@
+"""Edits to real models, in the words in which plans are edited."""

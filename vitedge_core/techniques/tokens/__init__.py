@@ -1,0 +1,1 @@
+"""Methods that process fewer tokens."""

@@ -1,0 +1,1 @@
+"""Numbers and cards in the words people use."""
