@@ -33,6 +33,10 @@ class Schedule:
     clip: float = 1.0
     average: float = 0.0
 
+    def done(self, step: int, seconds: float) -> float:
+        """Share of the run that is over after so many steps and seconds."""
+        return max(step / self.steps, seconds / self.seconds if self.seconds else 0.0)
+
     def rate(self, done: float) -> float:
         """Learning rate when the share `done` of the run is over."""
         if done < self.warmup:
@@ -58,6 +62,59 @@ def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
     plain_ids = {id(p) for p in plain}
     decayed = [p for _, p in trained if id(p) not in plain_ids]
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
+
+
+class Trainer:
+    """One network in training, a step at a time; `fit` is its usual driver, an experiment may drive several.
+
+    Args:
+        model: Trained in place where its parameters require gradients.
+        loss: Maps model and batch to a scalar.
+        schedule: Learning rate, decay and averaging; its length is the driver's business.
+        after_step: Called with the model after every optimiser step (masks that must stay zero, say).
+    """
+
+    def __init__(
+        self, model: nn.Module, loss: Loss, schedule: Schedule, after_step: Callable[[nn.Module], None] = lambda _: None
+    ) -> None:
+        self.model, self.loss, self.schedule, self.after_step = model, loss, schedule, after_step
+        self.steps = 0
+        self.optimiser = torch.optim.AdamW(_groups(model, schedule.weight_decay), lr=schedule.lr, betas=(0.9, 0.98))
+        self.average = (
+            AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(schedule.average), use_buffers=True)
+            if schedule.average
+            else None
+        )
+        model.train()
+
+    def step(self, batch: Batch, done: float) -> float:
+        """One optimiser step when the share `done` of the run is over; the loss before it.
+
+        Raises:
+            VitEdgeError: The loss is no finite number any more.
+        """
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.schedule.rate(done)
+        value = self.loss(self.model, batch)
+        if not torch.isfinite(value):
+            raise VitEdgeError(
+                f"The training diverged at step {self.steps}; try a smaller learning rate than {self.schedule.lr}."
+            )
+        self.optimiser.zero_grad(set_to_none=True)
+        value.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.schedule.clip)
+        self.optimiser.step()
+        self.after_step(self.model)
+        if self.average is not None:
+            self.average.update_parameters(self.model)
+        self.steps += 1
+        return float(value.detach())
+
+    def finish(self) -> None:
+        """Take over the averaged weights, if any, and leave the model in eval mode."""
+        if self.average is not None:
+            self.model.load_state_dict(self.average.module.state_dict())
+        self.model.eval()
 
 
 def fit(
@@ -86,39 +143,18 @@ def fit(
     Raises:
         VitEdgeError: The loss is no finite number any more.
     """
-    optimiser = torch.optim.AdamW(_groups(model, schedule.weight_decay), lr=schedule.lr, betas=(0.9, 0.98))
-    average = (
-        AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(schedule.average), use_buffers=True)
-        if schedule.average
-        else None
-    )
-    model.train()
+    trainer = Trainer(model, loss, schedule, after_step)
     start = time.monotonic()
     images, losses = 0, []
     for step, batch in enumerate(batches):
-        spent = time.monotonic() - start
-        done = max(step / schedule.steps, spent / schedule.seconds if schedule.seconds else 0.0)
+        done = schedule.done(step, time.monotonic() - start)
         if done >= 1:
             break
         if cancelled():
             raise Cancelled("Training was cancelled; nothing was changed.")
-        for group in optimiser.param_groups:
-            group["lr"] = schedule.rate(done)
-        value = loss(model, batch)
-        if not torch.isfinite(value):
-            raise VitEdgeError(f"The training diverged at step {step}; try a smaller learning rate than {schedule.lr}.")
-        optimiser.zero_grad(set_to_none=True)
-        value.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), schedule.clip)
-        optimiser.step()
-        after_step(model)
-        if average is not None:
-            average.update_parameters(model)
+        losses.append(trainer.step(batch, done))
         images += len(batch.labels)
-        losses.append(float(value.detach()))
         if (step + 1) % report_every == 0 or step + 1 == schedule.steps:
             report(Progress(step + 1, images, time.monotonic() - start, sum(losses) / len(losses), done))
             losses.clear()
-    if average is not None:
-        model.load_state_dict(average.module.state_dict())
-    model.eval()
+    trainer.finish()
