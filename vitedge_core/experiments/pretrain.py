@@ -255,8 +255,11 @@ def write_card(name: str, network: nn.Module, folder: Path, training: Training) 
         "name": name,
         "title": network.__class__.__name__,
         "data": {
-            "set": "digits in the wild", "version": wild_digits.VERSION, "measured_at_difficulty": wild_digits.DIFFICULTY,
-            "test_images": len(digits), "origin": "scikit-learn: load_digits (UCI, CC BY 4.0), load_sample_images (CC BY)",
+            "set": "digits in the wild",
+            "version": wild_digits.VERSION,
+            "measured_at_difficulty": wild_digits.DIFFICULTY,
+            "test_images": len(digits),
+            "origin": "scikit-learn: load_digits (UCI, CC BY 4.0), load_sample_images (CC BY)",
         },
         "training": {
             **asdict(training), "optimiser": "AdamW, cosine decay, averaged weights",
