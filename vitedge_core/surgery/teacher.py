@@ -17,13 +17,13 @@ class Teacher:
     networks were trained with other statistics or at another size; nothing is drawn a second time.
 
     Args:
-        network: Put into eval mode and frozen, in place.
+        network: Put into eval mode; no gradient reaches it.
         student: Only its input statistics and size are read.
         name: How messages call the teacher.
     """
 
     def __init__(self, network: nn.Module, student: nn.Module, name: str) -> None:
-        self.network, self.name = network.eval().requires_grad_(requires_grad=False), name
+        self.network, self.name = network.eval(), name
         theirs, ours = _seen(network), _seen(student)
         self.size = theirs[2] if ours and theirs and theirs[2] != ours[2] else None
         self.scale, self.shift = _rescaling(ours, theirs)
