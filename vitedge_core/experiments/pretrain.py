@@ -1,9 +1,6 @@
 """Trains the bundled models from a seed and writes weights, log and model card into `assets/weights/`.
 
-Two things make a plain ViT learn from scratch on two cores in about an hour instead of staying at chance: a curriculum
-(clean digits first), and token labels (Jiang et al., "All Tokens Matter: Token Labeling for Training Better Vision
-Transformers", NeurIPS 2021, arXiv:2104.10858): each patch must say which digit covers it, or that none does. Our
-labels come from the exact masks of the composed set instead of a machine annotator. The extra head is thrown away.
+`experiments.from_scratch` says how they learn.
 """
 
 from __future__ import annotations
@@ -12,47 +9,22 @@ import json
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import timm
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
-from timm.layers import build_sincos2d_pos_embed
 from torch import Tensor, nn
 
 from vitedge_core.datasets import wild_digits
 from vitedge_core.datasets.batch import Batch
 from vitedge_core.errors import unknown
 from vitedge_core.evidence import Evidence, Quantity, wilson
-from vitedge_core.models.bundled import architectures
+from vitedge_core.experiments.from_scratch import Curriculum, TokenLabelled, Training, mimetic, normalise, token_loss
 from vitedge_core.models.trace import trace
 from vitedge_core.surgery.train import Loss, Progress, Schedule, fit
-
-BACKGROUND = len(wild_digits.CLASSES)
-COVERED = 0.2  # share of a patch that must be ink before its label is the digit
-
-
-@dataclass(frozen=True, slots=True)
-class Training:
-    """How one bundled model is trained."""
-
-    images: int
-    lr: float
-    batch: int = 64
-    pass_mark: float = 0.6  # running accuracy above which the digits become harder
-    step_up: float = 0.002  # how much harder after each such batch
-    token_weight: float = 0.5
-    teacher: str | None = None
-    seed: int = 7
-
-    @property
-    def steps(self) -> int:
-        """Optimiser steps in the whole run."""
-        return self.images // self.batch
-
 
 TRAININGS = {
     "digits_convnet": Training(images=160_000, lr=2e-3),
@@ -62,102 +34,11 @@ TRAININGS = {
 }
 
 
-def normalise(images: Tensor) -> Tensor:
-    """uint8 [n, 3, H, W] to what the bundled models take."""
-    mean = torch.tensor(architectures.MEAN)[:, None, None]
-    std = torch.tensor(architectures.STD)[:, None, None]
-    return (images.float() / 255 - mean) / std
-
-
-class _Curriculum:
-    """Clean digits first; a little harder after every batch that the network, on average, can already read."""
-
-    def __init__(self, training: Training) -> None:
-        self.training = training
-        self.difficulty = 0.0
-        self.accuracy = 0.0
-
-    def batches(self) -> Iterator[Batch]:
-        """The whole run's batches, each composed when it is asked for."""
-        for step in range(self.training.steps):
-            digits = wild_digits.compose(
-                "train", step, seed=self.training.seed, difficulty=self.difficulty, count=self.training.batch
-            )
-            yield Batch(normalise(digits.images), digits.labels, digits.masks)
-
-    def mark(self, logits: Tensor, labels: Tensor) -> None:
-        """Take note of how a batch went."""
-        right = float((logits.argmax(1) == labels).float().mean())
-        self.accuracy += 0.05 * (right - self.accuracy)
-        if self.accuracy > self.training.pass_mark:
-            self.difficulty = min(1.0, self.difficulty + self.training.step_up)
-
-
-@torch.no_grad()
-def _mimetic(network: nn.Module, strength: float = 0.7) -> None:
-    """Start a plain ViT's attention near what trained ones look like: heads that attend to their own surroundings.
-
-    Trockman and Kolter, "Mimetic Initialization of Self-Attention Layers", ICML 2023 (arXiv:2305.09828):
-    W_q' W_k close to a multiple of the identity, W_v and W_proj such that their product is close to minus one,
-    on sine-cosine position embeddings.
-    """
-    if not hasattr(network, "pos_embed") or not isinstance(getattr(network, "blocks", None), nn.Sequential):
-        return
-    grid = network.patch_embed.grid_size
-    width = network.embed_dim
-    position = build_sincos2d_pos_embed(list(grid), dim=width)
-    network.pos_embed.zero_()
-    network.pos_embed[0, network.num_prefix_tokens :] = position.reshape(-1, width)
-    for block in network.blocks:
-        attention = block.attn
-        per_head = width // attention.num_heads
-        noise = torch.randn(width, width) / width**0.5
-        u, s, v = torch.linalg.svd(0.4 * noise - 0.4 * torch.eye(width))
-        attention.proj.weight.copy_(u * s.sqrt())
-        attention.qkv.weight[2 * width :] = (v.T * s.sqrt()).T
-        for head in range(attention.num_heads):
-            noise = torch.randn(width, width) / width**0.5
-            u, s, v = torch.linalg.svd(strength * torch.eye(width) + strength * noise)
-            rows = slice(head * per_head, (head + 1) * per_head)
-            root = s[:per_head].sqrt()
-            attention.qkv.weight[:width][rows] = (u[:, :per_head] * root).T
-            attention.qkv.weight[width : 2 * width][rows] = (v[:per_head].T * root).T
-
-
-class _TokenLabelled(nn.Module):
-    """A network and a throw-away head that labels every patch."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-        self.patches = nn.Linear(network.num_features, BACKGROUND + 1)  # type: ignore[arg-type]
-
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Class logits [B, 10] and patch logits [B, h, w, 11]."""
-        features = self.network.forward_features(images)  # type: ignore[operator]
-        logits = self.network.forward_head(features)  # type: ignore[operator]
-        if features.ndim == 3:  # tokens with a prefix: fold to a square grid
-            tokens = features[:, self.network.num_prefix_tokens :]
-            side = int(tokens.shape[1] ** 0.5)
-            grid = tokens.unflatten(1, (side, side))
-        elif features.shape[-1] == self.network.num_features:  # [B, h, w, C]
-            grid = features
-        else:
-            grid = features.movedim(1, -1)
-        return logits, self.patches(grid)
-
-
-def _loss(weight: float, curriculum: _Curriculum) -> Loss:
+def _loss(weight: float, curriculum: Curriculum) -> Loss:
     def loss(model: nn.Module, batch: Batch) -> Tensor:
         logits, patches = model(batch.images)
         curriculum.mark(logits, batch.labels)
-        assert batch.masks is not None
-        cover = F.adaptive_avg_pool2d(batch.masks.float()[:, None], patches.shape[1:3])[:, 0]
-        targets = torch.where(cover > COVERED, batch.labels[:, None, None], BACKGROUND)
-        balance = torch.ones(BACKGROUND + 1)
-        balance[BACKGROUND] = 0.2  # four patches of five are background
-        dense = F.cross_entropy(patches.flatten(0, 2), targets.flatten(), weight=balance)
-        return F.cross_entropy(logits, batch.labels) + weight * dense
+        return F.cross_entropy(logits, batch.labels) + weight * token_loss(patches, batch)
 
     return loss
 
@@ -190,9 +71,9 @@ def train(name: str, folder: Path, training: Training | None = None, log=lambda 
         raise unknown("bundled model", name, TRAININGS)
     training = training or TRAININGS[name]
     torch.manual_seed(training.seed)
-    model = _TokenLabelled(timm.create_model(name))
-    _mimetic(model.network)
-    curriculum = _Curriculum(training)
+    model = TokenLabelled(timm.create_model(name))
+    mimetic(model.network)
+    curriculum = Curriculum(training)
     # held out for the log: handwriting and photographs of the training split, other compositions
     held_out = [wild_digits.compose("train", block, seed=training.seed + 1, difficulty=1.0) for block in range(2)]
     folder.mkdir(parents=True, exist_ok=True)
