@@ -1,0 +1,27 @@
+"""The pages of VitEdge in their order. Run with `streamlit run app.py`."""
+
+from pathlib import Path
+
+import streamlit as st
+
+from vitedge_core.ui import state
+
+PAGES = (
+    ("build", "Build", ":material/tune:", "Compose a recipe and see what it costs and what it breaks."),
+    ("attention", "Attention", ":material/visibility:", "Where the model looks, before and after."),
+    ("pareto", "Pareto", ":material/scatter_plot:", "All measured recipes, the front, and sweeps."),
+    ("distil", "Distil", ":material/school:", "Train a student with a teacher and keep it."),
+    ("methods", "Methods", ":material/menu_book:", "Every technique: idea, cost, limits, reference."),
+    ("sources", "Sources", ":material/fact_check:", "Where every figure comes from."),
+)
+
+st.set_page_config(page_title="VitEdge", page_icon=":material/compress:", layout="wide", initial_sidebar_state=380)
+state.start()
+here = Path(__file__).parent
+pages = [
+    st.Page(f"pages/{name}.py", title=title, icon=icon, help=purpose, default=name == "build")
+    for name, title, icon, purpose in PAGES
+    if (here / f"pages/{name}.py").exists()
+]
+st.navigation(pages, position="top").run()
+state.publish()

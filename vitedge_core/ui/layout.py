@@ -1,0 +1,57 @@
+"""What every page shares: its head, its place for problems, and the line that names the current recipe."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import streamlit as st
+
+from vitedge_core.errors import VitEdgeError
+from vitedge_core.recipe import Recipe
+from vitedge_core.ui import state
+
+_log = logging.getLogger(__name__)
+CHART = {"displayModeBar": False, "responsive": True}
+
+
+def header(title: str, lead: str) -> None:
+    """The title of a page, one sentence that says what it is for, and what went wrong before it was drawn."""
+    st.title(title, anchor=False)
+    st.caption(lead)
+    for sentence in state.take_notices():
+        st.warning(sentence, icon=":material/info:")
+
+
+@contextmanager
+def guarded() -> Iterator[None]:
+    """Draw a part of a page; a problem inside becomes one sentence in its place, and the rest of the page goes on."""
+    try:
+        yield
+    except VitEdgeError as error:
+        st.error(str(error), icon=":material/error:")
+    except Exception as error:  # noqa: BLE001  the page must survive a bug, and the log must have it
+        _log.exception("a part of the page failed")
+        st.error(
+            f"This part could not be drawn ({type(error).__name__}). The rest of the page works; "
+            "the server's log has the details.",
+            icon=":material/bug_report:",
+        )
+
+
+def recipe_line(recipe: Recipe | None = None) -> None:
+    """One line that names the recipe the page talks about, and the way to change it."""
+    from vitedge_core.ui.cache import title_of
+
+    recipe = recipe or state.current_recipe()
+    steps = [title_of(step) for step in recipe.active] or ["no steps yet"]
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(f":material/deployed_code: **{recipe.model}** :gray[→] " + " :gray[→] ".join(steps))
+        st.page_link("pages/build.py", label="Change it in Build", icon=":material/tune:")
+
+
+def empty(icon: str, sentence: str) -> None:
+    """A quiet place that says why nothing stands here yet."""
+    with st.container(border=True, horizontal_alignment="center"):
+        st.markdown(f":material/{icon}: :gray[{sentence}]", text_alignment="center")

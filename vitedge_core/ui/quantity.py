@@ -1,0 +1,129 @@
+"""A number on a page: its value, how it compares, how it is known; and a chart with the table that says the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from vitedge_core.evidence import Evidence, Quantity
+from vitedge_core.text.human import change, human, interval
+from vitedge_core.ui.layout import CHART
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+BADGES = {
+    Evidence.MEASURED: ("green", "straighten"),
+    Evidence.PREDICTED: ("orange", "insights"),
+    Evidence.PUBLISHED: ("blue", "menu_book"),
+    Evidence.SIMULATED: ("violet", "science"),
+}
+MEANING = {
+    Evidence.MEASURED: "counted or timed here, on the real model",
+    Evidence.PREDICTED: "computed by a model of ours that can be wrong",
+    Evidence.PUBLISHED: "taken from a paper or a repository",
+    Evidence.SIMULATED: "what it would be if the hardware existed for it",
+}
+
+
+def badge(evidence: Evidence) -> str:
+    """The badge of a kind of evidence, as markdown for any label."""
+    colour, icon = BADGES[evidence]
+    return f":{colour}-badge[:material/{icon}: {evidence.value}]"
+
+
+def provenance(quantity: Quantity) -> str:
+    """What a number rests on, as markdown: the kind of evidence, its interval, its source."""
+    lines = [f"**{human(quantity)}** {badge(quantity.evidence)}", f"{MEANING[quantity.evidence].capitalize()}."]
+    bounds = interval(quantity)
+    if quantity.is_exact:
+        lines.append("An exact count: no interval.")
+    elif bounds:
+        lines.append(f"95 % interval: {bounds}.")
+    lines.append(f"Source: {quantity.source}")
+    return "\n\n".join(lines)
+
+
+def metric(
+    label: str,
+    quantity: Quantity,
+    baseline: Quantity | None = None,
+    *,
+    key: str,
+    higher_is_better: bool = False,
+    icon: str | None = None,
+    difference: Quantity | None = None,
+    help: str | None = None,
+) -> None:
+    """A card with the value, the change from the baseline, the evidence badge, and where it comes from on a click.
+
+    Args:
+        difference: The paired difference from the baseline, where there is one; else the values are compared.
+    """
+    with st.container(border=True, gap="small"):
+        draw_metric(label, quantity, baseline, higher_is_better=higher_is_better, icon=icon,
+                    difference=difference, help=help)  # fmt: skip
+        source(quantity, baseline, key=key, difference=difference)
+
+
+def draw_metric(
+    label: str,
+    quantity: Quantity,
+    baseline: Quantity | None,
+    *,
+    higher_is_better: bool,
+    icon: str | None = None,
+    difference: Quantity | None = None,
+    help: str | None = None,
+) -> None:
+    """The value and its change, without a card around it."""
+    if baseline is None:
+        st.metric(label, human(quantity), icon=icon, help=help)
+        return
+    moved = difference.value if difference is not None else quantity.value - baseline.value
+    text = human(difference, signed=True) if difference is not None else change(baseline, quantity)
+    good = (moved > 0) == higher_is_better
+    st.metric(
+        label,
+        human(quantity),
+        delta=text if moved else "no change",
+        delta_color=("green" if good else "red") if moved else "off",
+        delta_arrow=("up" if moved > 0 else "down") if moved else "off",
+        delta_description=f"from {human(baseline)}",
+        icon=icon,
+        help=help,
+    )
+
+
+def source(
+    quantity: Quantity, baseline: Quantity | None = None, *, key: str, difference: Quantity | None = None
+) -> None:
+    """The evidence badge, which opens to say where the number comes from."""
+    bounds = "" if quantity.is_exact else interval(quantity)
+    with st.popover(
+        badge(quantity.evidence) + (f" :small[{bounds}]" if bounds else ""), type="tertiary", key=f"source-{key}"
+    ):
+        parts = [provenance(quantity)]
+        if difference is not None:
+            parts.append("Difference, paired on the same images: " + provenance(difference))
+        if baseline is not None:
+            parts.append("Baseline: " + provenance(baseline))
+        st.markdown("\n\n---\n\n".join(parts))
+
+
+def chart(
+    figure: go.Figure, table: Sequence[Mapping[str, Any]], key: str, alt: str, *, on_select: Any = "ignore"
+) -> Any:
+    """A figure and, behind an expander, the same numbers as a table. Returns what was selected in the figure."""
+    picked = st.plotly_chart(figure, key=key, alt=alt, config=CHART, on_select=on_select)
+    twin(table, key, alt)
+    return picked
+
+
+def twin(table: Sequence[Mapping[str, Any]], key: str, alt: str) -> None:
+    """The table that says what a chart says; drawn only when opened."""
+    opened = st.expander("The same as a table", key=f"{key}-table", on_change="rerun", icon=":material/table_rows:")
+    if opened.open:
+        opened.dataframe(list(table), hide_index=True, key=f"{key}-rows", alt=f"Table: {alt}")
