@@ -160,6 +160,8 @@ class Plan:
         block = self.blocks[index]
         if not 1 <= heads <= block.heads:
             raise VitEdgeError(f"{block.path} can keep 1 to {block.heads} heads, not {heads}.")
+        # copies, scalings and norms of queries and keys inside the attention go head by head, too
+        per_head = {f"{block.path}.attn{part}" for part in ("", ".q_norm", ".k_norm")}
 
         def edit(op: Op) -> Op:
             if op.block != index or op.half is not Half.ATTENTION:
@@ -172,6 +174,8 @@ class Plan:
             if op.kind is Kind.ATTENTION:
                 return replace(op, rows=share(op.rows), reads=share(op.reads), writes=share(op.writes),
                                others=share(op.others))  # fmt: skip
+            if op.path in per_head:
+                return replace(op, rows=share(op.rows), reads=share(op.reads), writes=share(op.writes))
             return op
 
         return self._with_block(index, replace(block, heads=heads)).map_ops(edit)

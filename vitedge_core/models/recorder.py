@@ -1,0 +1,207 @@
+"""Writes down every operation of a forward pass on the meta device: its module, its shape, and what memory is alive.
+
+Operators are seen where PyTorch dispatches them (below `matmul`, `einsum`, `F.linear`, `jit.script`), so nothing hides
+behind a friendlier name. Fused attention is caught one level higher, because what it is split into differs by device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import prod
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+aten = torch.ops.aten
+
+_MATRICES = {aten.mm: (0, 1), aten.bmm: (0, 1), aten.addmm: (1, 2), aten.baddbmm: (1, 2)}
+_ALLOCATE_ONLY = {aten.empty, aten.empty_like, aten.empty_strided, aten.new_empty, aten.new_empty_strided}
+
+
+@dataclass(slots=True)
+class Event:
+    """One operator call. Sizes in elements; `alive` is every activation in memory when it ends, its own included.
+
+    path: the module whose forward called it. parameter: name of the parameter a product multiplies by, "" when both
+    factors are activations. role: "scores" or "mix" of fused attention.
+    """
+
+    path: str
+    operator: str
+    reads: int
+    writes: int
+    alive: int
+    rows: int = 0
+    inputs: int = 0
+    outputs: int = 0
+    parameter: str = ""
+    role: str = ""
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates."""
+        return self.rows * self.inputs * self.outputs
+
+    @property
+    def is_convolution(self) -> bool:
+        """Whether it is a convolution."""
+        return self.operator == "convolution"
+
+    @property
+    def is_activation_product(self) -> bool:
+        """Whether two activations are multiplied, as attention does."""
+        return self.macs > 0 and not self.parameter and not self.is_convolution
+
+
+def record(model: nn.Module, example: Tensor) -> list[Event]:
+    """Run `model` (on the meta device, in eval mode, owned by the caller) and list what it did, in order.
+
+    Args:
+        model: Gets hooks for the duration of the call.
+        example: [B, C, height, width] on the meta device.
+    """
+    recorder = _Operators(model)
+    recorder.own(example)
+    with torch.no_grad(), _paths(model, recorder.stack), _FusedAttention(recorder), recorder:
+        model(example)
+    return recorder.events
+
+
+@contextmanager
+def _paths(model: nn.Module, stack: list[str]) -> Iterator[None]:
+    """Keep the path of the running module on top of `stack`; the hooks are gone afterwards, whatever happens."""
+    handles = []
+    try:
+        for name, module in model.named_modules():
+            handles.append(module.register_forward_pre_hook(lambda *_, name=name: stack.append(name)))
+            handles.append(module.register_forward_hook(lambda *_: _pop(stack), always_call=True))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _pop(stack: list[str]) -> None:
+    stack.pop()  # a hook's return value would replace the module's output
+
+
+def _storage(tensor: Tensor) -> int:
+    return tensor.untyped_storage()._cdata  # noqa: SLF001  the only identity a storage on meta has
+
+
+def _tensors(values: Any) -> Iterator[Tensor]:
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, list | tuple):
+            yield from _tensors(value)
+
+
+class _FusedAttention(TorchFunctionMode):
+    """Answers scaled dot product attention itself: two products, and no score that ever reaches the memory."""
+
+    def __init__(self, operators: _Operators) -> None:
+        super().__init__()
+        self._operators = operators
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is F.scaled_dot_product_attention:
+            return self._operators.attention(*args, **(kwargs or {}))
+        return func(*args, **(kwargs or {}))
+
+
+class _Operators(TorchDispatchMode):
+    """Notes every operator that computes; views, and constants made from nothing, are no events."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.events: list[Event] = []
+        self.stack: list[str] = []
+        self._names = {_storage(p): name for name, p in model.named_parameters()}
+        self._constants = {_storage(b) for b in model.buffers()} | set(self._names)
+        self._owned: dict[int, tuple[StorageWeakRef, int]] = {}
+        self._muted = False
+
+    def own(self, tensor: Tensor) -> None:
+        """Count the tensor's memory until nobody refers to it any more."""
+        storage = tensor.untyped_storage()
+        key = _storage(tensor)
+        if key not in self._owned and key not in self._constants:
+            self._owned[key] = (StorageWeakRef(storage), storage.nbytes() // 4)
+
+    def attention(self, query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, *_: Any,
+                  **__: Any) -> Tensor:  # fmt: skip
+        """[..., H, N, d], [..., H, M, d], [..., H, M, e] -> [..., H, N, e], laid out as the CPU kernel does."""
+        rows, others, width = prod(query.shape[:-1]), key.shape[-2], value.shape[-1]
+        factors = [query, key] if attn_mask is None else [query, key, attn_mask]
+        self._add("attention", factors, [], _Shape(rows, query.shape[-1], others), role="scores")
+        *lead, length = query.shape[:-1]
+        self._muted = True
+        mixed = query.new_empty((*lead[:-1], length, *lead[-1:], width))
+        self._muted = False
+        self.own(mixed)
+        self._add("attention", [value], [mixed], _Shape(rows, others, width), role="mix")
+        return mixed.transpose(-3, -2) if lead else mixed
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if not self._muted:
+            self._note(func, args, kwargs or {}, result)
+        return result
+
+    def _note(self, func: Any, args: Any, kwargs: Any, result: Any) -> None:
+        given = list(_tensors((*args, *kwargs.values())))
+        made = list(_tensors(result if isinstance(result, list | tuple) else (result,)))
+        before = set(map(_storage, given))
+        fresh = [tensor for tensor in made if _storage(tensor) not in before]
+        for tensor in fresh:
+            self.own(tensor)
+        packet = func.overloadpacket
+        computes = bool(fresh) or func._schema.is_mutable  # noqa: SLF001  PyTorch has no public question for it
+        if given and computes and packet not in _ALLOCATE_ONLY:
+            shape, factor = _product(packet, args, made)
+            name = self._names.get(_storage(factor), "") if factor is not None else ""
+            self._add(packet.__name__, given, made, shape, parameter=name)
+
+    def _add(self, operator: str, given: list[Tensor], made: list[Tensor], shape: _Shape, *, parameter: str = "",
+             role: str = "") -> None:  # fmt: skip
+        reads = sum(_elements(tensor) for tensor in given if _storage(tensor) not in self._constants)
+        path = self.stack[-1] if self.stack else ""
+        writes = sum(map(_elements, made))
+        self.events.append(Event(path, operator, reads, writes, self._alive(), *shape, parameter, role))
+
+    def _alive(self) -> int:
+        for key in [key for key, (reference, _) in self._owned.items() if reference.expired()]:
+            del self._owned[key]
+        return sum(size for _, size in self._owned.values())
+
+
+class _Shape(NamedTuple):
+    rows: int
+    inputs: int = 0
+    outputs: int = 0
+
+
+def _product(packet: Any, args: Any, made: list[Tensor]) -> tuple[_Shape, Tensor | None]:
+    """Shape and second factor of a matrix product or convolution; of anything else how many vectors it makes."""
+    if packet in _MATRICES:
+        left, right = (args[index] for index in _MATRICES[packet])
+        return _Shape(prod(left.shape[:-1]), left.shape[-1], right.shape[-1]), right
+    if packet is aten.convolution:
+        image, weight, transposed = args[0], args[1], args[6]
+        places = (image if transposed else made[0]).shape
+        inputs = weight.shape[0] if transposed else prod(weight.shape[1:])
+        return _Shape(places[0] * prod(places[2:]), inputs, weight.numel() // inputs), weight
+    return _Shape(made[0].numel() // max(1, made[0].shape[-1]) if made[0].dim() else 1), None
+
+
+def _elements(tensor: Tensor) -> int:
+    """Elements that lie in memory; an expanded tensor has fewer than it shows."""
+    return min(tensor.numel(), tensor.untyped_storage().nbytes() // tensor.element_size())
