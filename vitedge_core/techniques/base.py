@@ -144,6 +144,15 @@ class Context:
         if self.cancelled():
             raise Cancelled
 
+    def ticker(self, sentence: str) -> Callable[[float], None]:
+        """What a loop calls with the share it has done: it reports that, and stops when the user asked for it."""
+
+        def tick(share: float) -> None:
+            self.check_cancelled()
+            self.report(share, sentence)
+
+        return tick
+
 
 @dataclass(frozen=True)
 class Technique(ABC):
