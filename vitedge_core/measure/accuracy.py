@@ -53,6 +53,7 @@ def evaluate(
     images: LabelledImages,
     preprocessing: Preprocessing,
     limit: int | None = None,
+    *,
     report: Report = lambda share, sentence: None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Outcome:

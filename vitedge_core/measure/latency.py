@@ -70,6 +70,7 @@ def compare(
     models: Mapping[str, nn.Module],
     example: Tensor,
     threads: int = 1,
+    *,
     seconds: float = 4.0,
     rounds: int = 100,
     report: Report = lambda share, sentence: None,

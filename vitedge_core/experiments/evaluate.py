@@ -1,0 +1,228 @@
+"""Everything that is known of a recipe once it is carried out: costs, accuracy against the baseline, latency."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import Tensor, nn
+
+from vitedge_core.compress import (
+    Compressed,
+    compress,
+    context_for,
+    default_images,
+    load_trained,
+    matching,
+    technique_of,
+)
+from vitedge_core.cost.report import cost
+from vitedge_core.datasets.sets import LabelledImages, open_images
+from vitedge_core.errors import VitEdgeError
+from vitedge_core.evidence import Quantity
+from vitedge_core.measure import accuracy
+from vitedge_core.measure.accuracy import Outcome, difference
+from vitedge_core.measure.latency import Timings, compare
+from vitedge_core.measure.memory import peak_memory
+from vitedge_core.models.load import preprocessing
+from vitedge_core.plan import Plan
+from vitedge_core.recipe import Recipe
+
+Report = Callable[[float, str], None]
+Cancel = Callable[[], bool]
+COSTS = ("params", "macs", "weight_bytes", "peak_memory_bytes")
+FIGURES = (*COSTS, "measured_memory_bytes", "latency_seconds", "accuracy")
+QUICK = 500  # images of a first answer
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """A recipe beside its baseline, on the same images.
+
+    baseline, compressed: figures by name, as in `FIGURES`; those that were not asked for are absent. n: images behind
+    the accuracies. difference: of the accuracies, paired. ratio: of the latencies, paired. images: what
+    `open_images` takes; digest: names the images themselves. notes: sentences that belong beside the figures.
+    """
+
+    recipe: Recipe
+    images: str
+    digest: str
+    n: int
+    baseline: Mapping[str, Quantity]
+    compressed: Mapping[str, Quantity]
+    difference: Quantity
+    ratio: Quantity | None = None
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as the command line prints them."""
+        return {
+            "recipe": self.recipe.to_dict(),
+            "images": {"where": self.images, "digest": self.digest, "n": self.n},
+            "baseline": plain(self.baseline, self.n),
+            "compressed": plain(self.compressed, self.n),
+            "difference": {**self.difference.to_dict(), "n": self.n},
+            "latency_ratio": self.ratio.to_dict() if self.ratio else None,
+            "notes": list(self.notes),
+        }
+
+
+def plain(figures: Mapping[str, Quantity], n: int | None = None) -> dict[str, Any]:
+    """Figures as plain values; the accuracy carries the number of images behind it."""
+    values = {name: quantity.to_dict() for name, quantity in figures.items()}
+    if n is not None and "accuracy" in values:
+        values["accuracy"]["n"] = n
+    return values
+
+
+def costs(plan: Plan) -> dict[str, Quantity]:
+    """Parameters, MACs, bytes of the weights file and peak memory of one image."""
+    report = cost(plan)
+    return {name: getattr(report, name) for name in COSTS}
+
+
+def evaluate(
+    recipe: Recipe,
+    images: str | LabelledImages | None = None,
+    limit: int | None = QUICK,
+    latency: bool = True,
+    *,
+    report: Report = lambda share, sentence: None,
+    cancelled: Cancel = lambda: False,
+    threads: int = 1,
+    batch: int = 1,
+) -> Evaluation:
+    """Carry out a recipe and measure the result beside its baseline.
+
+    A recipe that calibrates or trains on a folder is tested on the half of the folder that it never saw.
+
+    Args:
+        recipe: What to measure; without active steps the baseline is compared with itself.
+        images: A set or what `open_images` takes; by default the model's own.
+        limit: Images at most, None for all.
+        latency: Whether to time both models and to measure their memory.
+        report: Called with the share done in 0..1 and a sentence.
+        cancelled: Asked often; true raises `Cancelled`.
+        threads: Of the timed passes.
+        batch: Images in a timed pass.
+
+    Raises:
+        VitEdgeError: No weights, no images, images of other classes, or a step that cannot be carried out.
+    """
+    opened = _opened(recipe.model, images)
+    context = context_for(recipe, opened)
+    done = compress(recipe, context, _section(report, 0.0, 0.4), cancelled)
+    tested, prepared = tested_on(recipe, opened), preprocessing(recipe.model)
+    base_model = load_trained(recipe.model)
+    base = _baseline(recipe.model, base_model, tested, limit, report=_section(report, 0.4, 0.6), cancelled=cancelled)
+    ours = base
+    if recipe.active:
+        part = _section(report, 0.6, 0.8)
+        ours = accuracy.evaluate(done.model, tested, prepared, limit, report=part, cancelled=cancelled)
+    baseline, compressed = costs(done.plans[0]), costs(done.last)
+    ratio, notes = None, _notes(opened, tested)
+    if latency:
+        example, part = next(iter(tested.batches(prepared, batch, batch))).images, _section(report, 0.8, 1.0)
+        before, after, timings = _stopwatch(done, base_model, example, threads, report=part, cancelled=cancelled)
+        baseline, compressed, ratio = baseline | before, compressed | after, timings.ratio("compressed", "baseline")
+        notes += (timings.warning,) if timings.warning else ()
+    rounded = "values rounded to their bits, computed in float32" if done.last.quantised else ""
+    baseline["accuracy"], compressed["accuracy"] = base.top1, _remarked(ours.top1, rounded)
+    change = difference(base, ours) if recipe.active else Quantity.exact(0, "share", "the same model")
+    report(1.0, "Done.")
+    return Evaluation(recipe, opened.key, tested.digest, ours.n, baseline, compressed, change, ratio, notes)
+
+
+def _section(report: Report, low: float, high: float) -> Report:
+    """Progress of a part of the work as a share of all of it."""
+    return lambda share, sentence: report(low + (high - low) * share, sentence)
+
+
+def _opened(model: str, images: str | LabelledImages | None) -> LabelledImages:
+    where = images if images is not None else default_images(model)
+    if where is None:
+        raise VitEdgeError(
+            f"There are no images for {model} here; name a folder of class folders, or set VITEDGE_IMAGES to one."
+        )
+    return matching(model, open_images(where) if isinstance(where, str) else where)
+
+
+def tested_on(recipe: Recipe, images: LabelledImages) -> LabelledImages:
+    """The images of the set that the recipe is tested on: those that none of its steps calibrates or trains on."""
+    steps = map(technique_of, recipe.active)
+    return images.unseen() if any(step.card.calibrates or step.card.trains for step in steps) else images
+
+
+def _notes(images: LabelledImages, tested: LabelledImages) -> tuple[str, ...]:
+    """What a reader must know of the images."""
+    notes: tuple[str, ...] = ()
+    if images.skipped:
+        notes += (f"{images.skipped:,} files of {images.title} are no images and were skipped.",)
+    if len(tested) < len(images):
+        share = f"{len(tested):,} of the {len(images):,} images of {images.title}"
+        notes += (f"Tested on {share}; calibration and training take {images.calibration_source}.",)
+    return notes
+
+
+_outcomes: OrderedDict[tuple[str, str, int | None], Outcome] = OrderedDict()
+_lock = threading.Lock()
+
+
+def _baseline(
+    name: str, model: nn.Module, images: LabelledImages, limit: int | None, *, report: Report, cancelled: Cancel
+) -> Outcome:
+    """What the uncompressed model answers; remembered, since every recipe of a model is compared with it."""
+    key = (name, images.digest, limit)
+    with _lock:
+        if key in _outcomes:
+            _outcomes.move_to_end(key)
+            return _outcomes[key]
+    outcome = accuracy.evaluate(model, images, preprocessing(name), limit, report=report, cancelled=cancelled)
+    with _lock:
+        _outcomes[key] = outcome
+        while len(_outcomes) > 64:
+            _outcomes.popitem(last=False)
+    return outcome
+
+
+def _timed(done: Compressed) -> tuple[nn.Module, str]:
+    """The model whose latency stands for the compressed one, and what must be said of it.
+
+    Rounding to few bits in float32 costs time that no real kernel would take, so a quantised recipe is timed by the
+    float model of the same shapes: the recipe without the steps that leave every shape as it is.
+    """
+    if not done.last.quantised:
+        return done.model, "zeros are multiplied like any weight" if done.last.zeros else ""
+    shaping = [
+        step for step, before, after in zip(done.recipe.active, done.plans, done.plans[1:], strict=False)
+        if _shape(before) != _shape(after)
+    ]  # fmt: skip
+    twin = compress(replace(done.recipe, steps=tuple(shaping)))
+    if _shape(twin.last) != _shape(done.last):
+        return done.model, "with the rounding to few bits computed in float32, so an upper bound"
+    return twin.model, "float32 kernels; the bits bring no speed here"
+
+
+def _shape(plan: Plan) -> tuple[object, ...]:
+    return plan.macs, plan.params, plan.blocks
+
+
+def _stopwatch(
+    done: Compressed, baseline: nn.Module, example: Tensor, threads: int, *, report: Report, cancelled: Cancel
+) -> tuple[dict[str, Quantity], dict[str, Quantity], Timings]:
+    """Latency and measured memory of the baseline and of the compressed model."""
+    timed, remark = _timed(done)
+    timings = compare({"baseline": baseline, "compressed": timed}, example, threads, report=report, cancelled=cancelled)
+
+    def figures(name: str, model: nn.Module, remark: str) -> dict[str, Quantity]:
+        measured = {"latency_seconds": timings.median(name), "measured_memory_bytes": peak_memory(model, example)}
+        return {key: _remarked(quantity, remark) for key, quantity in measured.items()}
+
+    return figures("baseline", baseline, ""), figures("compressed", timed, remark), timings
+
+
+def _remarked(quantity: Quantity, remark: str) -> Quantity:
+    return replace(quantity, source=f"{quantity.source}; {remark}") if remark else quantity
