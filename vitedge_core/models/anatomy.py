@@ -14,6 +14,7 @@ from vitedge_core.plan import Kind
 _QUERY_KEY_VALUE = {"qkv", "q", "k", "v", "kv", "qk", "q_proj", "k_proj", "v_proj", "qkvs", "query", "key", "value"}
 _SECOND_HALF = {"norm2", "mlp", "ls2", "drop_path2"}
 _STEMS = {"patch_embed", "stem", "conv_stem"}
+_PER_HEAD = {"relative_position_bias_table"}  # an attention's own parameters that have a column for each head
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +43,10 @@ def sites(model: nn.Module) -> list[Site]:
 
 
 def _has_whole_heads(attention: Any) -> bool:
-    """Whether single heads can be cut out: nothing but `qkv` and `proj` ties them together."""
+    """Whether single heads can be cut out: nothing but `qkv`, `proj` and a table of their own ties them together."""
     qkv, proj = getattr(attention, "qkv", None), getattr(attention, "proj", None)
+    if qkv is None or any(name not in _PER_HEAD for name, _ in attention.named_parameters(recurse=False)):
+        return False
     free = all(_absent(getattr(attention, name, None)) for name in ("norm", "gate"))
     return free and getattr(qkv, "out_features", -1) == 3 * getattr(proj, "in_features", 0)
 
