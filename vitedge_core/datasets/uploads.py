@@ -5,12 +5,16 @@ from __future__ import annotations
 import io
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
 
 from vitedge_core.errors import VitEdgeError
+from vitedge_core.preprocessing import Preprocessing
 
 MAX_BYTES = 20_000_000
 MAX_PIXELS = 40_000_000
+MAX_ASPECT = 20  # longer side to shorter side: a network's square crop of more would hold almost nothing
 KEPT_SIDE = 2_048  # no network here sees more; a photograph of 40 megapixels would hold 120 MB otherwise
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "JPEG2000")  # none that starts a program
 EXTENSIONS = ("jpg", "jpeg", "png", "gif", "webp", "bmp", "tif", "tiff", "avif", "jp2")
@@ -28,14 +32,14 @@ def read_image(data: bytes, name: str = "The file") -> Image.Image:
         An image in mode RGB whose longer side has at most 2,048 pixels.
 
     Raises:
-        VitEdgeError: It is too large, damaged, or no image.
+        VitEdgeError: It is too large, a narrow strip, damaged, or no image.
     """
     name = _short(name)
     if len(data) > MAX_BYTES:
         raise VitEdgeError(f"{name} has {len(data) / 1e6:.1f} MB; an image may have at most {MAX_BYTES // 10**6} MB.")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            _check_pixels(image.size, name)
+            _check_size(image.size, name)
             return _upright_rgb(image)
     except UnidentifiedImageError as error:
         raise VitEdgeError(
@@ -45,8 +49,25 @@ def read_image(data: bytes, name: str = "The file") -> Image.Image:
         raise VitEdgeError(f"{name} has too many pixels; scale it to at most 40 megapixels.") from error
     except VitEdgeError:
         raise
-    except Exception as error:  # noqa: BLE001  a decoder fed with damaged bytes may raise anything
+    except Exception as error:  # a decoder fed with damaged bytes may raise anything
         raise VitEdgeError(f"{name} is damaged or of an unusual kind; open it elsewhere and save it as PNG.") from error
+
+
+def prepared(image: Image.Image, preprocessing: Preprocessing) -> Tensor:
+    """The image as the network wants it, [1, 3, size, size]: scaled, cropped in the middle, normalised by timm."""
+    from timm.data.transforms_factory import create_transform
+
+    transform = create_transform(
+        (3, preprocessing.size, preprocessing.size), is_training=False, mean=preprocessing.mean,
+        std=preprocessing.std, crop_pct=preprocessing.crop, interpolation=preprocessing.interpolation,
+    )  # fmt: skip
+    return transform(image)[None]  # type: ignore[operator]
+
+
+def as_seen(prepared: Tensor, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    """What is left of the image after `prepared`, [size, size, 3], to lay a map over."""
+    pixels = prepared[0].permute(1, 2, 0).numpy() * preprocessing.std + preprocessing.mean
+    return (pixels * 255).round().clip(0, 255).astype(np.uint8)
 
 
 def _short(name: str) -> str:
@@ -55,8 +76,12 @@ def _short(name: str) -> str:
     return plain if len(plain) <= 60 else plain[:57] + "..."
 
 
-def _check_pixels(size: tuple[int, int], name: str) -> None:
+def _check_size(size: tuple[int, int], name: str) -> None:
     width, height = size
+    if max(size) > MAX_ASPECT * min(size):
+        raise VitEdgeError(
+            f"{name} is a strip of {width:,} x {height:,} pixels; crop it to something closer to a square."
+        )
     if width * height > MAX_PIXELS:
         raise VitEdgeError(
             f"{name} has {width:,} x {height:,} pixels; scale it to at most {MAX_PIXELS // 10**6} megapixels."
