@@ -8,7 +8,7 @@ away; and an attention that starts where trained ones end up.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,8 +54,9 @@ def normalise(images: Tensor) -> Tensor:
 class Curriculum:
     """Clean digits first; a little harder after every batch that the network, on average, can already read."""
 
-    def __init__(self, training: Training) -> None:
+    def __init__(self, training: Training, prepare: Callable[[Tensor], Tensor] = normalise) -> None:
         self.training = training
+        self.prepare = prepare
         self.difficulty = 0.0
         self.accuracy = 0.0
 
@@ -65,7 +66,7 @@ class Curriculum:
             digits = wild_digits.compose(
                 "train", step, seed=self.training.seed, difficulty=self.difficulty, count=self.training.batch
             )
-            yield Batch(normalise(digits.images), digits.labels, digits.masks)
+            yield Batch(self.prepare(digits.images), digits.labels, digits.masks)
 
     def mark(self, logits: Tensor, labels: Tensor) -> None:
         """Take note of how a batch went."""

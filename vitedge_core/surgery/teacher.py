@@ -37,16 +37,17 @@ class Teacher:
             images = F.interpolate(images, size=self.size, mode="bicubic", align_corners=False, antialias=True)
         return self.network(images)
 
-    def check(self, images: Tensor, classes: int) -> None:
-        """Make sure, on a first batch, that the teacher names the same number of classes.
+    @torch.no_grad()
+    def check(self, student: nn.Module, images: Tensor) -> None:
+        """Make sure, on images of a first batch, that both name the same number of classes; leaves both in eval mode.
 
         Raises:
-            VitEdgeError: It does not.
+            VitEdgeError: They do not.
         """
-        theirs = self(images[:1]).shape[1]
-        if theirs != classes:
+        theirs, ours = self(images[:1]).shape[1], student.eval()(images[:1]).shape[1]
+        if theirs != ours:
             raise VitEdgeError(
-                f"The teacher {self.name} names {theirs:,} classes and the student {classes:,}; "
+                f"The teacher {self.name} names {theirs:,} classes and the student {ours:,}; "
                 "choose a teacher that was trained on the same classes."
             )
 

@@ -94,8 +94,7 @@ class SoftLogits(Technique):
         batches = self._batches(context)
         first = next(batches)
         teacher = self._teacher(model, context)
-        with torch.no_grad():
-            teacher.check(first.images, model.eval()(first.images[:1]).shape[1])
+        teacher.check(model, first.images)
         schedule = Schedule(max(1, -(-self.images // len(first.labels))), self.lr, seconds=self.seconds)
         with torch.random.fork_rng(devices=[]):  # dropout draws from torch's own generator
             torch.manual_seed(_seed(context))
