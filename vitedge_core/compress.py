@@ -309,10 +309,11 @@ def _calibration(model: str, images: LabelledImages | None) -> Batch:
 
 
 def default_images(model: str) -> str | None:
-    """What `open_images` takes for the model: the digits, the folder that VITEDGE_IMAGES names, or None."""
-    if card(model).task == "digits":
+    """What `open_images` takes for the model: the digits; for ImageNet the folder VITEDGE_IMAGES names; else None."""
+    task = card(model).task
+    if task == "digits":
         return DIGITS
-    return os.environ.get("VITEDGE_IMAGES") or None
+    return os.environ.get("VITEDGE_IMAGES") or None if task == "imagenet" else None
 
 
 def matching(model: str, images: LabelledImages) -> LabelledImages:

@@ -30,6 +30,7 @@ from vitedge_core.measure.memory import peak_memory
 from vitedge_core.models.load import preprocessing
 from vitedge_core.plan import Plan
 from vitedge_core.recipe import Recipe
+from vitedge_core.techniques.base import Context
 
 Report = Callable[[float, str], None]
 Cancel = Callable[[], bool]
@@ -116,8 +117,7 @@ def evaluate(
     context = context_for(recipe, opened)
     done = compress(recipe, context, _section(report, 0.0, 0.4), cancelled)
     tested, prepared = tested_on(recipe, opened), preprocessing(recipe.model)
-    base_model = load_trained(recipe.model)
-    base = _baseline(recipe.model, base_model, tested, limit, report=_section(report, 0.4, 0.6), cancelled=cancelled)
+    base = _baseline(recipe.model, tested, limit, report=_section(report, 0.4, 0.6), cancelled=cancelled)
     ours = base
     if recipe.active:
         part = _section(report, 0.6, 0.8)
@@ -126,7 +126,7 @@ def evaluate(
     ratio, notes = None, _notes(opened, tested)
     if latency:
         example, part = next(iter(tested.batches(prepared, batch, batch))).images, _section(report, 0.8, 1.0)
-        before, after, timings = _stopwatch(done, base_model, example, threads, report=part, cancelled=cancelled)
+        before, after, timings = _stopwatch(done, context, example, threads, report=part, cancelled=cancelled)
         baseline, compressed, ratio = baseline | before, compressed | after, timings.ratio("compressed", "baseline")
         notes += (timings.warning,) if timings.warning else ()
     rounded = "values rounded to their bits, computed in float32" if done.last.quantised else ""
@@ -171,16 +171,16 @@ _outcomes: OrderedDict[tuple[str, str, int | None], Outcome] = OrderedDict()
 _lock = threading.Lock()
 
 
-def _baseline(
-    name: str, model: nn.Module, images: LabelledImages, limit: int | None, *, report: Report, cancelled: Cancel
-) -> Outcome:
+def _baseline(name: str, images: LabelledImages, limit: int | None, *, report: Report, cancelled: Cancel) -> Outcome:
     """What the uncompressed model answers; remembered, since every recipe of a model is compared with it."""
     key = (name, images.digest, limit)
     with _lock:
         if key in _outcomes:
             _outcomes.move_to_end(key)
             return _outcomes[key]
-    outcome = accuracy.evaluate(model, images, preprocessing(name), limit, report=report, cancelled=cancelled)
+    outcome = accuracy.evaluate(
+        load_trained(name), images, preprocessing(name), limit, report=report, cancelled=cancelled
+    )
     with _lock:
         _outcomes[key] = outcome
         while len(_outcomes) > 64:
@@ -188,7 +188,7 @@ def _baseline(
     return outcome
 
 
-def _timed(done: Compressed) -> tuple[nn.Module, str]:
+def _timed(done: Compressed, context: Context, cancelled: Cancel) -> tuple[nn.Module, str]:
     """The model whose latency stands for the compressed one, and what must be said of it.
 
     Rounding to few bits in float32 costs time that no real kernel would take, so a quantised recipe is timed by the
@@ -200,7 +200,7 @@ def _timed(done: Compressed) -> tuple[nn.Module, str]:
         step for step, before, after in zip(done.recipe.active, done.plans, done.plans[1:], strict=False)
         if _shape(before) != _shape(after)
     ]  # fmt: skip
-    twin = compress(replace(done.recipe, steps=tuple(shaping)))
+    twin = compress(replace(done.recipe, steps=tuple(shaping)), context, cancelled=cancelled)
     if _shape(twin.last) != _shape(done.last):
         return done.model, "with the rounding to few bits computed in float32, so an upper bound"
     return twin.model, "float32 kernels; the bits bring no speed here"
@@ -211,10 +211,11 @@ def _shape(plan: Plan) -> tuple[object, ...]:
 
 
 def _stopwatch(
-    done: Compressed, baseline: nn.Module, example: Tensor, threads: int, *, report: Report, cancelled: Cancel
+    done: Compressed, context: Context, example: Tensor, threads: int, *, report: Report, cancelled: Cancel
 ) -> tuple[dict[str, Quantity], dict[str, Quantity], Timings]:
     """Latency and measured memory of the baseline and of the compressed model."""
-    timed, remark = _timed(done)
+    baseline = load_trained(done.recipe.model)
+    timed, remark = _timed(done, context, cancelled)
     timings = compare({"baseline": baseline, "compressed": timed}, example, threads, report=report, cancelled=cancelled)
 
     def figures(name: str, model: nn.Module, remark: str) -> dict[str, Quantity]:

@@ -105,7 +105,7 @@ def compare(
             for name, model in models.items():
                 taken[name].append(_one_sample(model, example, passes[name]))
             done += 1
-            share = max(min(done / LEAST, (time.perf_counter() - start) / seconds), done / rounds)
+            share = max(min(done / LEAST, (time.perf_counter() - start) / max(seconds, 1e-9)), done / rounds)
             report(min(1.0, share), f"Timing, round {done}")
         got = (time.thread_time() - own) / (time.perf_counter() - start)
     samples = {name: np.asarray(values) for name, values in taken.items()}

@@ -1,0 +1,443 @@
+"""The command line: `python -m vitedge_core VERB`, the same verbs as the pages without a browser.
+
+Figures go to standard output, progress and complaints to standard error. Exit codes: 0 done, 2 a sentence says what is
+wrong, 130 cancelled. What is heavy is imported by the verb that needs it, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NoReturn
+
+from vitedge_core.errors import Cancelled, VitEdgeError, unknown
+from vitedge_core.evidence import Quantity
+from vitedge_core.recipe import MAX_JSON, Recipe, Scalar, Step
+
+NAMES = {
+    "params": "Parameters",
+    "macs": "Operations",
+    "weight_bytes": "Weights file",
+    "peak_memory_bytes": "Peak memory",
+    "measured_memory_bytes": "Peak memory, measured",
+    "latency_seconds": "Latency",
+    "accuracy": "Accuracy",
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    """Complains in one sentence instead of printing its usage."""
+
+    def error(self, message: str) -> NoReturn:
+        raise VitEdgeError(f"{message[:1].upper()}{message[1:]}; see python -m {self.prog} --help.")
+
+
+class _Progress:
+    """One line on standard error: rewritten in a terminal, a new one every few seconds elsewhere."""
+
+    def __init__(self) -> None:
+        self._live = sys.stderr.isatty()
+        self._last = time.monotonic()
+        self._open = False
+
+    def __call__(self, share: float, sentence: str) -> None:
+        now = time.monotonic()
+        if now - self._last < (0.1 if self._live else 5.0):
+            return
+        self._last = now
+        line = f"{share:4.0%} {sentence}"
+        if self._live:
+            print(f"\r{line[:110]:<110}", end="", file=sys.stderr, flush=True)
+            self._open = True
+        else:
+            print(line, file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """Leave the line empty for what follows."""
+        if self._open:
+            print(f"\r{'':<110}\r", end="", file=sys.stderr, flush=True)
+            self._open = False
+
+
+progress = _Progress()
+
+
+# --- recipes ----------------------------------------------------------------------------------------------------------
+
+
+def scalar(text: str) -> Scalar:
+    """A knob's value as it is typed: true, false, a whole number, a number, else a text."""
+    if text.lower() in {"true", "false"}:
+        return text.lower() == "true"
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(text)
+    return text
+
+
+def step_of(text: str) -> Step:
+    """The step that `KEY:knob=value,knob=value` describes.
+
+    Raises:
+        VitEdgeError: It is written otherwise.
+    """
+    key, _, knobs = text.partition(":")
+    params: dict[str, Scalar] = {}
+    for part in filter(None, knobs.split(",")):
+        name, equals, value = (piece.strip() for piece in part.partition("="))
+        if not equals or not name:
+            raise VitEdgeError(f"A step is written KEY:knob=value,knob=value, which {text[:80]!r} is not.")
+        if name in params:
+            raise VitEdgeError(f"The step {text[:80]!r} sets {name} twice.")
+        params[name] = scalar(value)
+    return Step.from_dict({"technique": key.strip(), "params": params})
+
+
+def recipe_of(arguments: argparse.Namespace) -> Recipe:
+    """The recipe that the options describe.
+
+    Raises:
+        VitEdgeError: There is none, there are two, or it is damaged.
+    """
+    if arguments.recipe is None:
+        if arguments.model is None:
+            raise VitEdgeError("Name a model with --model NAME, or a recipe with --recipe FILE or --recipe TOKEN.")
+        steps = [step_of(text).to_dict() for text in arguments.step]
+        return Recipe.from_dict({"model": arguments.model, "steps": steps, "seed": arguments.seed or 0})
+    if arguments.model is not None or arguments.step or arguments.seed is not None:
+        raise VitEdgeError("A recipe comes from --recipe, or from --model, --step and --seed, but not from both.")
+    return _stored_recipe(arguments.recipe)
+
+
+def _stored_recipe(text: str) -> Recipe:
+    path = Path(text)
+    with suppress(OSError, ValueError):  # a token may be too long for a file's name
+        if path.is_file():
+            with path.open("rb") as file:
+                return Recipe.from_json(file.read(MAX_JSON + 1))
+    if text.endswith(".json"):
+        raise VitEdgeError(f"There is no recipe file {text}.")
+    return Recipe.from_token(text.rpartition("?r=")[2].partition("&")[0])
+
+
+def _planned(recipe: Recipe, image: int | None = None) -> Any:
+    """The recipe's plans; a step that cannot be carried out is an error here."""
+    from vitedge_core.compress import plan_recipe
+
+    planned = plan_recipe(recipe, image)
+    if planned.problems:
+        raise VitEdgeError(next(iter(planned.problems.values())))
+    return planned
+
+
+# --- output -----------------------------------------------------------------------------------------------------------
+
+
+def _json(value: object) -> None:
+    print(json.dumps(value, indent=2))
+
+
+def _table(rows: Sequence[Sequence[str]]) -> None:
+    """Rows in aligned columns, the first one a heading."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for number, row in enumerate(rows):
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        if number == 0:
+            print("  ".join("-" * width for width in widths))
+
+
+def _compared(baseline: Mapping[str, Quantity], compressed: Mapping[str, Quantity]) -> None:
+    """Baseline beside compressed, for people."""
+    from vitedge_core.text.human import change, human, interval
+
+    rows = [("", "Baseline", "Compressed", "Change", "95 % interval", "Evidence")]
+    for name, after in compressed.items():
+        before = baseline[name]
+        rows.append(
+            (NAMES.get(name, name), human(before), human(after), change(before, after), interval(after), after.evidence)
+        )
+    _table(rows)
+
+
+# --- verbs ------------------------------------------------------------------------------------------------------------
+
+
+def models(arguments: argparse.Namespace) -> None:
+    """Models that can be picked."""
+    from vitedge_core.models.load import has_weights
+    from vitedge_core.models.zoo import cards
+
+    found = [card for card in cards() if arguments.search.lower() in f"{card.name} {card.title} {card.family}".lower()]
+    if arguments.json:
+        _json({"models": [_model(card, has_weights(card.name)) for card in found]})
+        return
+    rows = [("Name", "Family", "Params", "MACs", "Top-1", "Weights here")]
+    for card in found:
+        top1 = f"{card.top1.value:.1%}" if card.top1 else ""
+        here = "yes" if has_weights(card.name) else ""
+        rows.append((card.name, card.family, f"{card.params / 1e6:.2f} M", f"{card.macs / 1e9:.3f} G", top1, here))
+    _table(rows)
+
+
+def _model(card: Any, weights: bool) -> dict[str, Any]:
+    return {
+        "name": card.name, "title": card.title, "family": card.family, "task": card.task, "params": card.params,
+        "macs": card.macs, "image": card.image, "top1": card.top1.to_dict() if card.top1 else None,
+        "licence": card.licence, "bundled": card.bundled, "weights": weights,
+    }  # fmt: skip
+
+
+def methods(arguments: argparse.Namespace) -> None:
+    """The catalogue of methods with their knobs."""
+    import vitedge_core.techniques  # noqa: F401  fills the registry
+    from vitedge_core import registry
+
+    if arguments.json:
+        _json({"methods": [_method(cls) for cls in registry.techniques()]})
+        return
+    for cls in registry.techniques():
+        print(f"{cls.card.key}: {cls.card.title} ({cls.card.family.value}; {cls.card.reference})")
+        for knob in cls.knobs():
+            allowed = ", ".join(knob.options) or (f"{knob.low:g} to {knob.high:g}" if knob.low is not None else "")
+            print(f"    {knob.name} = {knob.default!r}{f'  [{allowed}]' if allowed else ''}  {knob.help}")
+
+
+def _method(cls: Any) -> dict[str, Any]:
+    names = ("name", "default", "label", "help", "low", "high", "step", "options")
+    card = cls.card
+    return {
+        "key": card.key, "title": card.title, "family": card.family.value, "reference": card.reference,
+        "arxiv": card.arxiv, "differs": list(card.differs), "measured": card.measured,
+        "calibrates": card.calibrates, "trains": card.trains,
+        "knobs": [{name: getattr(knob, name) for name in names} for knob in cls.knobs()],
+    }  # fmt: skip
+
+
+def cost(arguments: argparse.Namespace) -> None:
+    """Parameters, MACs, bytes and memory from the shapes alone."""
+    from vitedge_core.experiments.evaluate import costs, plain
+
+    recipe = recipe_of(arguments)
+    planned = _planned(recipe, arguments.image)
+    before, after = costs(planned.plans[0]), costs(planned.last)
+    if arguments.json:
+        figures = {"baseline": plain(before), "compressed": plain(after)}
+        _json({"recipe": recipe.to_dict(), "exact": planned.last.exact, **figures})
+        return
+    _compared(before, after)
+    if not planned.last.exact:
+        print("An estimate: what a step removes depends on the weights; measure or compress gives the exact figures.")
+
+
+def compress(arguments: argparse.Namespace) -> None:
+    """Carry out a recipe and write the package."""
+    from vitedge_core.compress import compress as carry_out
+    from vitedge_core.compress import context_for
+    from vitedge_core.experiments.evaluate import costs, plain
+    from vitedge_core.export.package import write
+    from vitedge_core.measure.size import weight_bytes
+
+    recipe = recipe_of(arguments)
+    _planned(recipe)
+    context = context_for(recipe, arguments.images)
+    done = carry_out(recipe, context, progress)
+    before, after = costs(done.plans[0]), costs(done.last)
+    card = {"baseline": plain(before), "compressed": plain(after)}
+    folder = write(done.model, done.last, recipe, Path(arguments.out), card)
+    after["weight_bytes"] = weight_bytes(folder)
+    progress.close()
+    if arguments.json:
+        figures = {"baseline": plain(before), "compressed": plain(after)}
+        _json({"recipe": recipe.to_dict(), "package": str(folder), **figures})
+        return
+    _compared(before, after)
+    print(f"Written to {folder}.")
+
+
+def measure(arguments: argparse.Namespace) -> None:
+    """Accuracy and latency of a recipe beside its baseline."""
+    from vitedge_core.experiments.evaluate import evaluate
+
+    recipe = recipe_of(arguments)
+    _planned(recipe)
+    found = evaluate(
+        recipe, arguments.images, arguments.limit, not arguments.no_latency, report=progress,
+        threads=arguments.threads, batch=arguments.batch,
+    )  # fmt: skip
+    progress.close()
+    if arguments.json:
+        _json(found.to_dict())
+        return
+    from vitedge_core.text.human import change, interval
+
+    _compared(found.baseline, found.compressed)
+    before, after = found.baseline["accuracy"], found.compressed["accuracy"]
+    print(f"Accuracy changes by {change(before, after)} on {found.n:,} images, paired interval "
+          f"{interval(found.difference)}.")  # fmt: skip
+    for note in found.notes:
+        print(note)
+
+
+def sweep(arguments: argparse.Namespace) -> None:
+    """Measure a grid of recipes; what it finds stands in the store."""
+    from vitedge_core.experiments.sweep import run_sweep
+
+    summary = run_sweep(
+        Path(arguments.space), arguments.study, arguments.storage, trials=arguments.trials, report=progress
+    )
+    progress.close()
+    if arguments.json:
+        _json(summary)
+        return
+    print(f"{summary['done']} of {summary['total']} recipes of {summary['study']} are measured.")
+    for settings, problem in summary["problems"].items():
+        print(f"{settings}: {problem}")
+
+
+def train(arguments: argparse.Namespace) -> None:
+    """Train bundled models from their seeds into assets/weights."""
+    from vitedge_core.experiments.pretrain import TRAININGS, shorter
+    from vitedge_core.experiments.pretrain import train as run
+
+    for name in arguments.names or TRAININGS:
+        if name not in TRAININGS:
+            raise unknown("bundled model", name, TRAININGS)
+    folder = Path(arguments.out)
+    for name in arguments.names or TRAININGS:
+        training = shorter(TRAININGS[name], 640) if arguments.check else None
+        path = run(name, folder, training, log=lambda line: print(line, file=sys.stderr, flush=True))
+        print(path)
+
+
+def data(arguments: argparse.Namespace) -> None:
+    """Build the bundled images now instead of at their first use."""
+    from vitedge_core.datasets import wild_digits
+    from vitedge_core.datasets.sets import DIGITS, open_images
+    from vitedge_core.storage import data_folder
+
+    images = open_images(arguments.images or DIGITS)
+    if images.key == DIGITS:
+        for split, count in (("test", wild_digits.TEST_IMAGES), ("train", 256)):
+            wild_digits.load(split, count)
+    about = {
+        "images": images.key, "title": images.title, "task": images.task, "digest": images.digest, "n": len(images),
+        "classes": len(images.class_names), "skipped": images.skipped, "data_folder": str(data_folder()),
+    }  # fmt: skip
+    if arguments.json:
+        _json(about)
+        return
+    print(f"{images.title}: {len(images):,} images of {len(images.class_names):,} classes, {images.skipped:,} skipped.")
+
+
+# --- the command line itself ------------------------------------------------------------------------------------------
+
+Verb = Callable[[argparse.Namespace], None]
+
+
+def _at_least_one(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError
+    return value
+
+
+_at_least_one.__name__ = "whole number from 1"  # argparse says "invalid ... value"
+
+
+def _add_recipe(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", metavar="NAME", help="a bundled model, one of your own, or any timm classifier")
+    parser.add_argument(
+        "--step", action="append", default=[], metavar="KEY:knob=value,...", help="repeatable; carried out in order"
+    )
+    parser.add_argument("--seed", type=int, help="of everything random (0)")
+    parser.add_argument("--recipe", metavar="FILE|TOKEN", help="a recipe file, or the token of a link")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="vitedge_core", description="Compose compression recipes for vision transformers.")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+
+    def verb(run: Verb, *, reports: bool = True, recipe: bool = False) -> argparse.ArgumentParser:
+        sentence = (run.__doc__ or "").splitlines()[0]
+        own = verbs.add_parser(run.__name__, help=sentence, description=sentence)
+        own.set_defaults(run=run)
+        if recipe:
+            _add_recipe(own)
+        if reports:
+            own.add_argument("--json", action="store_true", help="print one JSON object")
+        return own
+
+    verb(models).add_argument("--search", default="", metavar="TEXT", help="only names that contain it")
+    verb(methods)
+    verb(cost, recipe=True).add_argument("--image", type=_at_least_one, metavar="N", help="side of the input in pixels")
+    images = "a folder of class folders, or digits"
+    own = verb(compress, recipe=True)
+    own.add_argument("--out", required=True, metavar="DIR", help="folder of the package")
+    own.add_argument("--images", metavar="DIR|digits", help=f"to calibrate and train on: {images}")
+    own = verb(measure, recipe=True)
+    own.add_argument("--images", metavar="DIR|digits", help=images)
+    own.add_argument("--limit", type=_at_least_one, metavar="N", help="images at most (all)")
+    own.add_argument("--no-latency", action="store_true", help="accuracy only")
+    own.add_argument("--threads", type=_at_least_one, default=1, metavar="N", help="of the timed passes (1)")
+    own.add_argument("--batch", type=_at_least_one, default=1, metavar="N", help="images in a timed pass (1)")
+    own = verb(sweep)
+    own.add_argument("space", metavar="SPACE.json", help="recipe and grid")
+    own.add_argument("--study", required=True, metavar="NAME")
+    own.add_argument("--storage", metavar="URL", help="database of the runs")
+    own.add_argument("--trials", type=_at_least_one, metavar="N", help="recipes at most in this sitting")
+    own = verb(train, reports=False)
+    own.add_argument("names", nargs="*", metavar="NAME", help="bundled models (all)")
+    own.add_argument("--check", action="store_true", help="a few steps only, to see that it runs")
+    own.add_argument("--out", default="assets/weights", metavar="DIR", help="(assets/weights)")
+    verb(data).add_argument("--images", metavar="DIR|digits", help=images)
+    return parser
+
+
+def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = _parser()
+    first = next((word for word in arguments if not word.startswith("-")), None)
+    known = ("models", "methods", "cost", "compress", "measure", "sweep", "train", "data")
+    if first is not None and first not in known:
+        raise unknown("verb", first, known)
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a verb; returns the exit code."""
+    try:
+        parsed = _parsed(sys.argv[1:] if arguments is None else arguments)
+        parsed.run(parsed)
+        sys.stdout.flush()
+    except (KeyboardInterrupt, Cancelled):
+        return _complain("Cancelled.", 130)
+    except VitEdgeError as error:
+        return _complain(str(error), 2)
+    except BrokenPipeError:  # the reader of our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        return _complain(f"{error.strerror or error}: {error.filename or 'the disk'}.", 2)
+    except Exception as error:
+        if os.environ.get("VITEDGE_DEBUG"):
+            raise
+        sentence = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        return _complain(f"Something went wrong that should not ({sentence}); VITEDGE_DEBUG=1 shows where.", 2)
+    return 0
+
+
+def _complain(sentence: str, code: int) -> int:
+    progress.close()
+    print(sentence, file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` ends as Ctrl-C does
+    sys.exit(main())
