@@ -113,7 +113,7 @@ def evaluate(
     Raises:
         VitEdgeError: No weights, no images, images of other classes, or a step that cannot be carried out.
     """
-    opened = _opened(recipe.model, images)
+    opened = images_for(recipe.model, images)
     context = context_for(recipe, opened)
     done = compress(recipe, context, _section(report, 0.0, 0.4), cancelled)
     tested, prepared = tested_on(recipe, opened), preprocessing(recipe.model)
@@ -141,7 +141,12 @@ def _section(report: Report, low: float, high: float) -> Report:
     return lambda share, sentence: report(low + (high - low) * share, sentence)
 
 
-def _opened(model: str, images: str | LabelledImages | None) -> LabelledImages:
+def images_for(model: str, images: str | LabelledImages | None = None) -> LabelledImages:
+    """Images a model can be measured on: these, or its own by default.
+
+    Raises:
+        VitEdgeError: There are none, or they are of other classes.
+    """
     where = images if images is not None else default_images(model)
     if where is None:
         raise VitEdgeError(
