@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
@@ -85,7 +86,7 @@ class Knob:
         return self._number(where, value)
 
     def _number(self, where: str, value: object) -> Scalar:
-        if isinstance(value, bool) or not isinstance(value, int | float):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             raise VitEdgeError(f"{where} must be a number from {self.low:g} to {self.high:g}, not {_short(value)}.")
         if isinstance(self.default, int) and value != int(value):
             raise VitEdgeError(f"{where} must be a whole number from {self.low:g} to {self.high:g}, not {value}.")
