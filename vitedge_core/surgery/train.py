@@ -111,9 +111,10 @@ class Trainer:
         return float(value.detach())
 
     def finish(self) -> None:
-        """Take over the averaged weights, if any, and leave the model in eval mode."""
+        """Take over the averaged weights, if any, drop the gradients, and leave the model in eval mode."""
         if self.average is not None:
             self.model.load_state_dict(self.average.module.state_dict())
+        self.optimiser.zero_grad(set_to_none=True)
         self.model.eval()
 
 
