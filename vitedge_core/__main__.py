@@ -301,6 +301,29 @@ def sweep(arguments: argparse.Namespace) -> None:
         print(f"{settings}: {problem}")
 
 
+def distil(arguments: argparse.Namespace) -> None:
+    """Train a student with and without a teacher, and keep it."""
+    from vitedge_core.experiments.distil_job import run_job
+    from vitedge_core.experiments.lesson import Settings
+
+    names = ("teacher", "student", "temperature", "weight", "seconds", "start", "images", "seed")
+    given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+    result = run_job(Settings(**given), arguments.job, progress)
+    progress.close()
+    if arguments.json:
+        _json(result.to_dict())
+        return
+    from vitedge_core.text.human import human, interval
+
+    rows = [("", "Top-1", "95 % interval")]
+    for name in ("teacher", "before", "alone", "taught", "gain"):
+        quantity = getattr(result, name)
+        if quantity is not None:
+            rows.append((name, human(quantity, signed=name == "gain"), interval(quantity)))
+    _table(rows)
+    print(f"The student with the teacher is kept as {result.model}.")
+
+
 def train(arguments: argparse.Namespace) -> None:
     """Train bundled models from their seeds into assets/weights."""
     from vitedge_core.experiments.pretrain import TRAININGS, shorter
@@ -392,6 +415,16 @@ def _parser() -> argparse.ArgumentParser:
     own.add_argument("--study", required=True, metavar="NAME")
     own.add_argument("--storage", metavar="URL", help="database of the runs")
     own.add_argument("--trials", type=_at_least_one, metavar="N", help="recipes at most in this sitting")
+    own = verb(distil)
+    own.add_argument("--teacher", required=True, metavar="NAME", help="a model that was trained on the digits")
+    own.add_argument("--student", required=True, metavar="NAME", help="a model to train, from scratch any of timm")
+    own.add_argument("--temperature", type=float, metavar="T", help="1 to 20 (2)")
+    own.add_argument("--weight", type=float, metavar="SHARE", help="of the loss that comes from the teacher (0.7)")
+    own.add_argument("--seconds", type=float, metavar="S", help="training time of both runs together (120)")
+    own.add_argument("--start", metavar="weights|scratch", help="train the student on, or from nothing (weights)")
+    own.add_argument("--images", type=int, metavar="N", help="images at most for each run")
+    own.add_argument("--seed", type=int, help="of everything random (0)")
+    own.add_argument("--job", default="", metavar="NAME", help="name under which the pages find it")
     own = verb(train, reports=False)
     own.add_argument("names", nargs="*", metavar="NAME", help="bundled models (all)")
     own.add_argument("--check", action="store_true", help="a few steps only, to see that it runs")
@@ -403,7 +436,7 @@ def _parser() -> argparse.ArgumentParser:
 def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser = _parser()
     first = next((word for word in arguments if not word.startswith("-")), None)
-    known = ("models", "methods", "cost", "compress", "measure", "sweep", "train", "data")
+    known = ("models", "methods", "cost", "compress", "measure", "sweep", "distil", "train", "data")
     if first is not None and first not in known:
         raise unknown("verb", first, known)
     return parser.parse_args(arguments)
