@@ -18,7 +18,7 @@ from torch import nn
 
 from vitedge_core.errors import VitEdgeError
 from vitedge_core.models.anatomy import Site, classifiers, hidden_width, in_second_half, product_kind, sites
-from vitedge_core.models.build import build, input_size
+from vitedge_core.models.build import build, input_size, own_size
 from vitedge_core.models.recorder import Event, record
 from vitedge_core.plan import Block, Half, Kind, Op, Plan
 
@@ -62,9 +62,9 @@ def _plan(model: nn.Module, name: str, image: Image) -> Plan:
     try:
         events = record(model, torch.empty(1, *image, device="meta"))
     except Exception as error:  # a network may say anything about a size it cannot take
-        own = "x".join(map(str, input_size(model)[1:]))
+        side = own_size(model)
         raise VitEdgeError(
-            f"{name or 'This model'} cannot take images of {image[1]}x{image[2]} pixels; its own size is {own}."
+            f"{name or 'This model'} cannot take images of {image[1]}x{image[2]} pixels; its own size is {side}x{side}."
         ) from error
     found = sites(model)
     ops = _operations(model, events, found)
