@@ -5,6 +5,7 @@ Heavy packages are imported inside the functions, so that the first page stands 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
@@ -17,6 +18,7 @@ from vitedge_core.ui.worker import Task, Work, Worker
 if TYPE_CHECKING:
     from vitedge_core.compress import Planned
     from vitedge_core.cost.report import Cost
+    from vitedge_core.experiments.presets import Preset
     from vitedge_core.models.zoo import ModelCard
     from vitedge_core.techniques.base import Technique
 
@@ -51,42 +53,78 @@ def title_of(step: Step) -> str:
     return known.card.title if known else step.technique
 
 
-@st.cache_resource(max_entries=512, show_spinner=False)
-def planned(recipe: Recipe) -> Planned:
-    """The plan after every step. Plans are immutable, so sessions share them.
+def planned(recipe: Recipe) -> tuple[Planned, tuple[Cost, ...]]:
+    """The plan and the cost after every step; the first are the baseline's. They are immutable, so sessions share them.
 
     Raises:
         VitEdgeError: The model is unknown.
     """
+    found = _planned(recipe)
+    if not found[0].last.exact:  # it may have become exact meanwhile, by being carried out
+        _planned.clear(recipe)
+        found = _planned(recipe)
+    return found
+
+
+@st.cache_resource(max_entries=512, show_spinner=False)
+def _planned(recipe: Recipe) -> tuple[Planned, tuple[Cost, ...]]:
     from vitedge_core.compress import plan_recipe
-
-    return plan_recipe(recipe)
-
-
-@st.cache_resource(max_entries=512, show_spinner=False)
-def costs(recipe: Recipe) -> tuple[Cost, ...]:
-    """The cost after every step of `planned(recipe)`; the first is the baseline's.
-
-    Raises:
-        VitEdgeError: The model is unknown.
-    """
     from vitedge_core.cost.report import cost
 
-    return tuple(cost(plan) for plan in planned(recipe).plans)
+    plans = plan_recipe(recipe)
+    return plans, tuple(cost(plan) for plan in plans.plans)
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def presets(model: str) -> tuple[Preset, ...]:
+    """Recipes to start from, fitted to a model; none for a model nobody knows."""
+    from vitedge_core.experiments.presets import presets as fitted
+
+    try:
+        return fitted(model)
+    except VitEdgeError:
+        return ()
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def supported(key: str) -> list[str]:
+    """On which bundled models a method works, one line of markdown each."""
+    from vitedge_core.models.zoo import BUNDLED
+    from vitedge_core.ui.gallery import support
+
+    return support(key, tuple(BUNDLED))
+
+
+def unmeasurable(model: str, images: str | None) -> str | None:
+    """None, or the sentence that says what is missing to measure the model, and how to get it."""
+    from vitedge_core.compress import default_images
+
+    missing = without_weights(model)
+    if missing or images or default_images(model):
+        return missing
+    return f"There are no images for {model} here: name a folder of class folders in the sidebar, or in VITEDGE_IMAGES."
+
+
+@st.cache_data(ttl=60, max_entries=64, show_spinner=False)
+def without_weights(model: str) -> str | None:
+    """None, or the sentence that says why the model has no weights here and how to get them."""
+    from vitedge_core.models.load import has_weights, load
+
+    return None if has_weights(model) else load(model).note
 
 
 def background(key: tuple[Any, ...], work: Work, order: int = 0) -> Task:
     """Work for the measuring thread on behalf of this session; the same key is done once for everybody.
 
     Args:
-        key: Names the result completely: digest, images, settings.
+        key: Names the result completely: what for ("quick", "package"), digest, images, settings.
         work: `work(report, cancelled)`; calls no Streamlit, returns something immutable.
         order: Lower goes first.
 
     Raises:
         VitEdgeError: Too much is waiting.
     """
-    return worker().ask(key, work, state.session_key(), order)
+    return worker().ask(key, work, _watcher(key[0]), order)
 
 
 def found(key: tuple[Any, ...]) -> Task | None:
@@ -94,14 +132,11 @@ def found(key: tuple[Any, ...]) -> Task | None:
     return worker().find(key)
 
 
-def leave_but(*keys: tuple[Any, ...]) -> None:
-    """This session no longer waits for anything but these keys."""
-    worker().leave(state.session_key(), but=keys)
+def leave_but(*keys: tuple[Any, ...], purposes: Collection[str]) -> None:
+    """Of the tasks for these purposes (the first part of a key) this session no longer waits for any but `keys`."""
+    for purpose in purposes:
+        worker().leave(_watcher(purpose), but=keys)
 
 
-def unless_error(recipe: Recipe) -> tuple[Cost, ...] | str:
-    """The costs, or the sentence that says why there are none."""
-    try:
-        return costs(recipe)
-    except VitEdgeError as error:
-        return str(error)
+def _watcher(purpose: str) -> str:
+    return f"{state.session_key()} {purpose}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -22,6 +23,13 @@ def header(title: str, lead: str) -> None:
     st.caption(lead)
     for sentence in state.take_notices():
         st.warning(sentence, icon=":material/info:")
+
+
+def first_start() -> None:
+    """While PyTorch is loaded, once per server, the page shows its shape and says so."""
+    if "vitedge_core.compress" not in sys.modules:
+        with st.skeleton(height=420):
+            import vitedge_core.compress  # noqa: F401
 
 
 @contextmanager

@@ -18,7 +18,6 @@ from vitedge_core.errors import VitEdgeError
 from vitedge_core.recipe import MAX_STEPS, Recipe, Scalar, Step
 
 DEFAULT = Recipe("digits_vit_base", (Step.of("head_mlp_taylor", ratio=0.3),))
-DEFAULT_IMAGES = "digits"
 
 
 def start() -> None:
@@ -29,7 +28,7 @@ def start() -> None:
         session.session = uuid.uuid4().hex
         session.step_number = 0
         session.notices = []
-        session.images = DEFAULT_IMAGES
+        session.images = None
         session.seen = frozenset()
         _store(DEFAULT)
     token = st.query_params.get("r")
@@ -148,12 +147,12 @@ def set_model(name: str) -> None:
     st.session_state.recipe = replace(current_recipe(), model=name)
 
 
-def images() -> str:
-    """Where the images to measure on come from: "digits" or a folder of class folders."""
+def images() -> str | None:
+    """A folder of class folders to measure on; None is the model's own images."""
     return st.session_state.images
 
 
-def set_images(where: str) -> None:
+def set_images(where: str | None) -> None:
     """Measure on other images."""
     st.session_state.images = where
 
@@ -166,6 +165,21 @@ def remember(name: str, value: Any) -> None:
 def recall(name: str, default: Any = None) -> Any:
     """What `remember` kept."""
     return st.session_state.get(f"kept-{name}", default)
+
+
+def job(page: str) -> str:
+    """The job a page shows: the one in the address, else the one this session saw there last; empty for none."""
+    named = st.query_params.get("job") or recall(f"job-{page}", "")
+    if named:
+        show_job(page, named)
+    return named
+
+
+def show_job(page: str, name: str) -> None:
+    """Have a page show this job, after a reload too."""
+    remember(f"job-{page}", name)
+    if st.query_params.get("job") != name:
+        st.query_params["job"] = name
 
 
 def fill(key: str, value: Any) -> None:

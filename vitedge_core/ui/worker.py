@@ -8,6 +8,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Hashable
 from dataclasses import dataclass, field
@@ -72,12 +73,16 @@ class Task:
 
 
 class Worker:
-    """One thread that carries out tasks, lowest `order` first, and remembers the last `keep` of them."""
+    """One thread that carries out tasks, lowest `order` first, and remembers the last `keep` of them.
 
-    def __init__(self, keep: int = 256, waiting: int = 32) -> None:
+    A task starts `delay` seconds after it was asked for, so that a slider on its way starts nothing that it leaves
+    at once.
+    """
+
+    def __init__(self, keep: int = 256, waiting: int = 32, delay: float = 0.3) -> None:
         self._tasks: OrderedDict[Hashable, Task] = OrderedDict()
-        self._queue: list[tuple[int, int, Task]] = []
-        self._keep, self._waiting = keep, waiting
+        self._queue: list[tuple[int, int, float, Task]] = []
+        self._keep, self._waiting, self._delay = keep, waiting, delay
         self._number = itertools.count()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -118,11 +123,10 @@ class Worker:
                 del self._tasks[key]
 
     def _enqueue(self, task: Task, order: int) -> Task:
-        self._queue = [entry for entry in self._queue if not entry[2].unwanted.is_set()]
-        heapq.heapify(self._queue)
+        self._sweep()
         if len(self._queue) >= self._waiting:
             raise VitEdgeError("Too many measurements are waiting on this machine; try again in a minute.")
-        heapq.heappush(self._queue, (order, next(self._number), task))
+        heapq.heappush(self._queue, (order, next(self._number), time.monotonic() + self._delay, task))
         self._tasks[task.key] = task
         finished = [key for key, known in self._tasks.items() if not known.active]
         for key in finished[: max(0, len(self._tasks) - self._keep)]:
@@ -133,10 +137,23 @@ class Worker:
         self._changed.notify()
         return task
 
+    def _sweep(self) -> None:
+        """Take out of the queue what nobody wants any more."""
+        for *_, task in self._queue:
+            if task.unwanted.is_set():
+                task.stage = Stage.CANCELLED
+        self._queue = [entry for entry in self._queue if entry[-1].active]
+        heapq.heapify(self._queue)
+
     def _serve(self) -> None:
         while True:
-            with self._changed:
-                while not self._queue:
-                    self._changed.wait()
-                _, _, task = heapq.heappop(self._queue)
-            task.run()
+            self._next().run()
+
+    def _next(self) -> Task:
+        with self._changed:
+            while True:
+                self._sweep()
+                wait = self._queue[0][2] - time.monotonic() if self._queue else None
+                if wait is not None and wait <= 0:
+                    return heapq.heappop(self._queue)[-1]
+                self._changed.wait(wait)

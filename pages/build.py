@@ -1,0 +1,27 @@
+"""Build: choose a model, compose a recipe, and see what it costs and what it breaks."""
+
+import streamlit as st
+
+from vitedge_core.ui import cache, layout, recipe_editor, results, share, state
+
+layout.header("Build", "Compose a compression recipe: costs follow every slider at once, accuracy a moment later.")
+layout.first_start()
+
+with st.sidebar:
+    with layout.guarded():
+        recipe_editor.model_picker()
+        recipe_editor.presets()
+    composer = st.container()
+
+with layout.guarded():
+    recipe = state.current_recipe()
+    planned, costs = cache.planned(recipe)
+    with composer:
+        recipe_editor.steps(planned.problems, results.effects(costs))
+        recipe_editor.adder()
+        recipe_editor.own_things()
+    share.bar(planned.runnable)
+    results.cost_cards(costs[0], costs[-1])
+    results.measured_cards(planned.runnable, planned.plans[0].macs)
+    titles = [cache.title_of(step) for step in recipe.active]
+    results.charts(costs, titles)

@@ -1,0 +1,114 @@
+"""Measures the current recipe in the background: a first answer on few images, then all images and the latency.
+
+The page asks in every run; what belonged to recipes before is given up. Nothing here draws.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from vitedge_core.errors import Cancelled
+from vitedge_core.recipe import Recipe
+from vitedge_core.ui import cache, state
+from vitedge_core.ui.worker import Report, Stage, Task, Work
+
+if TYPE_CHECKING:
+    from vitedge_core.experiments.evaluate import Evaluation
+
+QUICK_IMAGES = 500
+POLL = 0.4  # seconds between two looks at a task under way
+# Above these MACs of the baseline a person starts the measurement: the first answer would take more than a minute on a
+# laptop's processor, all images and the latency more than that.
+QUICK_MACS = 2e9
+FULL_MACS = 2e8
+
+QUICK, FULL = "quick", "full"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What is known of a recipe now.
+
+    best: the finished evaluation on most images. task: what is still under way. stopped: what failed or was cancelled.
+    """
+
+    best: Evaluation | None
+    task: Task | None
+    stopped: Task | None
+
+    @property
+    def mark(self) -> tuple[Any, ...]:
+        """Changes when the page has something new to draw besides progress."""
+        return (
+            self.best and (self.best.n, self.best.ratio is not None),
+            self.task and self.task.key,
+            bool(self.stopped),
+        )
+
+
+def key(stage: str, recipe: Recipe, images: str | None) -> tuple[Any, ...]:
+    """Names a measurement completely."""
+    return (stage, recipe.digest, images)
+
+
+def automatic(recipe: Recipe, baseline_macs: float) -> tuple[str, ...]:
+    """The stages that start by themselves: none where a step trains for a while, or the model is too big."""
+    known = cache.catalogue()
+    trains = any(step.technique in known and known[step.technique].card.trains for step in recipe.active)
+    if trains or baseline_macs > QUICK_MACS or state.recall("cancelled") == recipe.digest:
+        return ()
+    return (QUICK, FULL) if baseline_macs <= FULL_MACS else (QUICK,)
+
+
+def follow(recipe: Recipe, images: str | None, stages: tuple[str, ...]) -> Reading:
+    """Start what shall be measured now, give up what nobody looks at any more."""
+    keys = {stage: key(stage, recipe, images) for stage in (QUICK, FULL)}
+    cache.leave_but(*keys.values(), purposes=(QUICK, FULL))
+    for stage in stages:
+        task = cache.found(keys[stage])
+        if task is None or task.stage is Stage.CANCELLED or task.unwanted.is_set():
+            start(stage, recipe, images)
+        if task is None or task.stage is not Stage.DONE:
+            break
+    return read(recipe, images)
+
+
+def start(stage: str, recipe: Recipe, images: str | None) -> None:
+    """Measure now, because a person asked for it or because it is cheap."""
+    wanted = key(stage, recipe, images)
+    cache.worker().forget(wanted)
+    cache.background(wanted, _work(stage, recipe, images), order=int(stage == FULL))
+
+
+def cancel(recipe: Recipe) -> None:
+    """Stop measuring this recipe, and do not start again by itself."""
+    state.remember("cancelled", recipe.digest)
+    cache.leave_but(purposes=(QUICK, FULL))
+
+
+def read(recipe: Recipe, images: str | None) -> Reading:
+    """What is known by now."""
+    tasks = [task for stage in (FULL, QUICK) if (task := cache.found(key(stage, recipe, images)))]
+    best = next((task.result for task in tasks if task.stage is Stage.DONE), None)
+    running = next((task for task in tasks if task.active and not task.unwanted.is_set()), None)
+    stopped = next((task for task in tasks if task.stage is Stage.FAILED), None)
+    return Reading(best, running, stopped)
+
+
+def _work(stage: str, recipe: Recipe, images: str | None) -> Work:
+    def work(report: Report, cancelled: Any) -> Evaluation:
+        import torch
+
+        from vitedge_core.experiments.runs import measured
+
+        torch.set_num_threads(max(1, (os.cpu_count() or 2) - 1))  # one core stays for the pages
+        if cancelled():
+            raise Cancelled
+        limit = QUICK_IMAGES if stage == QUICK else None
+        return measured(
+            recipe, images, limit, latency=stage == FULL, report=report, cancelled=cancelled, origin="Build"
+        )
+
+    return work

@@ -1,0 +1,90 @@
+"""Where every figure comes from: the sentences and tables of the Sources page."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import streamlit as st
+
+from vitedge_core.evidence import Evidence, Quantity
+from vitedge_core.text.cards import arxiv_link
+from vitedge_core.text.human import human, interval
+from vitedge_core.text.sources import COUNTING, IMAGES, INTERVALS
+from vitedge_core.ui import cache, gallery
+from vitedge_core.ui.quantity import MEANING, badge
+
+EXAMPLES = {
+    Evidence.MEASURED: "parameters and MACs of a plan that is exact, accuracy on images, latency of this machine",
+    Evidence.PREDICTED: "costs of a step whose choice depends on weights that were not looked at yet, peak memory",
+    Evidence.PUBLISHED: "top-1 of the zoo's models, with the table it stands in",
+    Evidence.SIMULATED: "accuracy with values rounded to few bits but computed in float, MACs if zeros were skipped",
+}
+
+
+def evidence() -> None:
+    """The four kinds of evidence and what stands under each."""
+    for kind in Evidence:
+        st.markdown(f"{badge(kind)} {MEANING[kind].capitalize()}: {EXAMPLES[kind]}.")
+    st.markdown(INTERVALS)
+
+
+def counting() -> None:
+    """How operations, sizes, memory and time are counted."""
+    st.markdown(COUNTING)
+
+
+def images() -> None:
+    """What the bundled images are."""
+    from vitedge_core.datasets import wild_digits
+
+    st.markdown(IMAGES.format(count=wild_digits.TEST_IMAGES))
+
+
+def bundled() -> None:
+    """The cards of the models that this repository trained."""
+    from vitedge_core.models.zoo import BUNDLED, WEIGHTS, card
+
+    for name in BUNDLED:
+        path = WEIGHTS / f"{name}.json"
+        facts = card(name)
+        with st.container(border=True):
+            st.markdown(f"**{facts.title}** `{name}`")
+            st.caption(_of_model(facts.params, facts.macs, facts.top1))
+            if path.is_file():
+                with st.expander("The whole card", key=f"card-{name}"):
+                    st.json(json.loads(path.read_text(encoding="utf-8")))
+            else:
+                st.caption("No trained weights here yet: `make train` makes them.")
+
+
+def _of_model(params: int, macs: int, top1: Quantity | None) -> str:
+    counts = (Quantity.exact(params, "parameter", "trace"), Quantity.exact(macs, "MAC", "trace"))
+    accuracy = f"top-1 {human(top1)} ({interval(top1)}), {top1.source}" if top1 else "top-1 not measured"
+    return f"{human(counts[0])} parameters, {human(counts[1])}, {accuracy}"
+
+
+def zoo_rows() -> list[dict[str, Any]]:
+    """The zoo's facts as a table."""
+    return [
+        {
+            "Model": card.title, "timm name": card.name, "Parameters (M)": card.params / 1e6,
+            "GMAC": card.macs / 1e9, "Image": card.image, "Published top-1 (%)": card.top1 and card.top1.value * 100,
+            "Source of the top-1": card.top1.source if card.top1 else "", "Licence": card.licence,
+        }
+        for card in cache.models().values() if not card.bundled and not card.name.startswith("mine/")
+    ]  # fmt: skip
+
+
+def references() -> None:
+    """The papers behind the methods."""
+    lines = [
+        f"- **{cls.card.title}**: {cls.card.reference} {arxiv_link(cls.card.arxiv)}"
+        for cls in cache.catalogue().values()
+    ]
+    st.markdown("\n".join(lines))
+
+
+def zoo() -> None:
+    """The zoo's facts; sorts and searches in the table itself."""
+    gallery.facts("Facts of the zoo's models", zoo_rows(), "zoo", height=420)
