@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import json
+import os
 
 import pytest
 import torch
@@ -10,17 +12,33 @@ from hypothesis import given
 from hypothesis import strategies as st
 from timm.models.vision_transformer import VisionTransformer
 
+from vitedge_core.__main__ import main
 from vitedge_core.datasets import wild_digits
+from vitedge_core.datasets.sets import DigitImages
 from vitedge_core.errors import Cancelled, VitEdgeError
 from vitedge_core.evidence import Evidence, Quantity
+from vitedge_core.experiments import distil, distil_job, jobs
 from vitedge_core.experiments.distil import train_both
+from vitedge_core.experiments.jobs import State
 from vitedge_core.experiments.lesson import ALONE, HELD_OUT, TAUGHT, Point, Result, Settings
+from vitedge_core.experiments.worker import working
+from vitedge_core.measure.accuracy import evaluate
+from vitedge_core.models import own
+from vitedge_core.models.build import build
 from vitedge_core.models.bundled.architectures import MEAN, STD
+from vitedge_core.models.checkpoint import save_own
+from vitedge_core.models.load import load, preprocessing
+from vitedge_core.models.zoo import card
 from vitedge_core.plots.distil import curves, table
 from vitedge_core.preprocessing import Preprocessing
 
 PREPROCESSING = Preprocessing(48, MEAN, STD)
 SHORT = {"teacher": "t", "student": "s", "images": 192, "seconds": 600.0}
+
+
+@pytest.fixture(autouse=True)
+def _few_held_out(monkeypatch):
+    monkeypatch.setattr(distil, "HELD_OUT", 50)
 
 
 def tiny(seed: int = 0, classes: int = 10) -> VisionTransformer:
@@ -168,3 +186,101 @@ def test_the_band_is_the_interval_of_the_held_out_images():
 def test_curves_of_nothing():
     assert len(curves([]).data) == 0
     assert table([]) == []
+
+
+# --- the job ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_sets(monkeypatch):
+    """Few images to be examined on, so that a whole lesson takes seconds."""
+    few = wild_digits.load("test", 100)
+    monkeypatch.setattr(DigitImages, "_pixels", lambda self: few)
+
+
+@pytest.fixture(scope="module")
+def teacher():
+    torch.manual_seed(5)
+    name = save_own(build("digits_convnet"), "digits_convnet", "A teacher", task="digits").name
+    yield name
+    own.forget(name)
+
+
+def test_a_lesson_leaves_a_student_that_is_picked_by_name(small_sets, teacher):
+    settings = Settings(teacher, teacher, images=64, seconds=600)
+    result = distil_job.run_job(settings, "distil-test-1")
+    told = distil_job.lesson("distil-test-1")
+    assert told.job.state is State.FINISHED
+    assert (told.settings, told.result) == (settings, result)
+    assert [point.step for point in told.points] == [0, 0, 1, 1]
+    assert result.before is not None
+    assert result.before.value == result.teacher.value
+    known = card(result.model)
+    assert known.task == "digits"
+    assert known.top1 == result.taught
+    facts = own.facts(result.model)
+    assert facts["architecture"] == "digits_convnet"
+    assert Settings(**facts["facts"]["lesson"]) == settings
+    outcome = evaluate(load(result.model).model, DigitImages(), preprocessing(result.model))
+    assert outcome.top1 == result.taught
+    assert result.gain.low <= result.gain.value == pytest.approx(result.taught.value - result.alone.value)
+    own.forget(result.model)
+
+
+def test_any_small_timm_classifier_can_begin_from_nothing(small_sets, teacher):
+    settings = Settings(teacher, "mobilenetv3_small_050", start="scratch", images=64, seconds=600)
+    result = distil_job.run_job(settings, "distil-test-2")
+    assert result.before is None
+    assert card(result.model).image == 48
+    assert evaluate(load(result.model).model, DigitImages(), preprocessing(result.model)).top1 == result.taught
+    own.forget(result.model)
+
+
+def test_a_cancelled_lesson_keeps_its_curves_and_no_student(small_sets, teacher):
+    before = own.names()
+    told = []
+    with pytest.raises(Cancelled):
+        distil_job.run_job(
+            Settings(teacher, teacher, images=6400), "distil-test-3",
+            report=lambda share, text: told.append(text), cancelled=lambda: bool(told),
+        )  # fmt: skip
+    lesson = distil_job.lesson("distil-test-3")
+    assert lesson.job.state is State.CANCELLED
+    assert lesson.points
+    assert lesson.result is None
+    assert own.names() == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"teacher": "deit_tiny_patch16_224.fb_in1k"}, "cannot teach: a teacher was trained on the digits"),
+        ({"teacher": "digits_vit_bse"}, "digits_vit_base"),
+        ({"student": "mobilenetv3_small_050"}, "let it start from scratch"),
+        ({"student": "vit_base_patch16_224", "start": "scratch"}, "at most 12,000,000"),
+    ],
+)
+def test_what_cannot_be_carried_out_is_refused_before_a_process_is_started(monkeypatch, teacher, changes, words):
+    monkeypatch.setattr(jobs, "_launch", lambda *a: pytest.fail("a process was started"))
+    with pytest.raises(VitEdgeError, match=words):
+        distil_job.start(Settings(**{"teacher": teacher, "student": teacher, **changes}))
+
+
+def test_what_is_typed_is_what_was_chosen(monkeypatch, capsys, teacher):
+    typed = []
+    monkeypatch.setattr(jobs, "_launch", lambda command, log: typed.extend(command) or os.getpid())
+    settings = Settings(teacher, teacher, 3.5, 0.25, 45, "scratch", 640, 7)
+    name = distil_job.start(settings)
+    called = []
+    one = Quantity(1.0, "share", Evidence.MEASURED, "here", 0.9, 1.0)
+    result = Result("mine/x", one, one, one, one, None, 1, 64, {TAUGHT: 1.0, ALONE: 1.0})
+    monkeypatch.setattr(distil_job, "run_job", lambda *a: called.append(a) or result)
+    assert main([*typed[3:], "--json"]) == 0
+    assert called[0][:2] == (settings, name)
+    assert Result.from_dict(json.loads(capsys.readouterr().out)) == result
+    assert distil_job.lesson(name).job.state is State.STARTING
+
+
+def test_a_sweep_is_no_lesson():
+    with pytest.raises(VitEdgeError, match="no distillation"), working("sweep-x", "sweep", "Sweep"):
+        distil_job.lesson("sweep-x")

@@ -46,7 +46,8 @@ class Settings:
     @property
     def title(self) -> str:
         """The experiment in a few words."""
-        return f"{self.student} taught by {self.teacher}"
+        student, teacher = (name.removeprefix("mine/").partition(".")[0] for name in (self.student, self.teacher))
+        return f"{student} taught by {teacher}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for the store and the model's card."""
@@ -89,6 +90,16 @@ class Result:
     steps: int
     images: int
     seconds: dict[str, float]
+
+    @property
+    def verdict(self) -> str:
+        """What the experiment says, as a sentence; a difference counts when its interval leaves zero out."""
+        low, high = self.gain.low, self.gain.high
+        if low is not None and low > 0:
+            return "The teacher helped: with it, the same student learned more from the same images."
+        if high is not None and high < 0:
+            return "The teacher did harm here: without it, the same student learned more from the same images."
+        return "No difference beyond chance: on the test images the two students are about equally good."
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for the store and the command line."""
