@@ -66,8 +66,11 @@ class Op:
     half: Half = Half.NONE
     w_bits: int = FLOAT_BITS
     a_bits: int = FLOAT_BITS
-    scales: int = 0  # floats and zero points a file keeps for the quantised weights, in bytes
+    scales: int = 0  # bytes a file keeps for scales and zero points of weights and activations
     zeros: int = 0
+    buffers: int = 0  # bytes of what a file keeps beside parameters: running statistics
+    constants: int = 0  # bytes of tables that no file keeps and memory does: masks, positions
+    header: int = 0  # bytes that name its tensors in a file
 
     @property
     def macs(self) -> int:
@@ -81,8 +84,9 @@ class Op:
 
     @property
     def stored_bytes(self) -> int:
-        """What a file takes for it: packed integers at `w_bits`, their scales, the rest in float32."""
-        return -(-self.weights * self.w_bits // 8) + self.scales + self.others * FLOAT_BITS // 8
+        """What a file takes for it: packed integers at `w_bits`, their scales, the rest in float32, and names."""
+        packed = -(-self.weights * self.w_bits // 8)
+        return packed + self.scales + self.others * FLOAT_BITS // 8 + self.buffers + self.header
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,12 +224,15 @@ class Plan:
         blocks = tuple(replace(self.blocks[old], path=paths[new]) for new, old in enumerate(kept))
         return replace(self.map_ops(edit), blocks=blocks)
 
-    def merge_tokens(self, merged: Callable[[int, int], int], extra: Callable[[Block, int], int]) -> Plan:
+    def merge_tokens(
+        self, merged: Callable[[int, int], int], extra: Callable[[Block, int], int], *, restored: bool = False
+    ) -> Plan:
         """Every block gets rid of tokens between its attention and its MLP.
 
         Args:
             merged: From the block's number and the tokens that enter it to the tokens it gets rid of.
             extra: From the block (with its own tokens) and that number to the MACs of finding them.
+            restored: Whether what follows the blocks sees every token again, each with the value of the one it is in.
         """
         lengths: list[tuple[int, int]] = []
         tokens = self.blocks[0].tokens
@@ -247,7 +254,7 @@ class Plan:
                 ops.append(_tokens(op, old, new))
                 if last_of_attention.get(op.block) == i and new.merged:
                     ops.append(_search(op, new, extra(new, new.merged)))
-            elif i > last_of_blocks and op.rows == before[len(blocks) - 1].mlp_tokens:
+            elif i > last_of_blocks and not restored and op.rows == before[len(blocks) - 1].mlp_tokens:
                 ops.append(_rows(op, _Share(tokens, op.rows)))
             else:
                 ops.append(op)
@@ -260,13 +267,7 @@ class Plan:
         def edit(op: Op) -> Op:
             if op.path not in chosen:
                 return op
-            packed = op.weights > 0 and weights < FLOAT_BITS
-            return replace(
-                op,
-                w_bits=weights if op.weights else op.w_bits,
-                a_bits=activations,
-                scales=scales(op) if packed else op.scales,
-            )
+            return replace(op, w_bits=weights if op.weights else op.w_bits, a_bits=activations, scales=scales(op))
 
         return self.map_ops(edit)
 
