@@ -7,6 +7,7 @@ multiply-accumulates counted by `models.trace`.
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -18,8 +19,8 @@ from typing import Any
 from vitedge_core.errors import VitEdgeError
 from vitedge_core.evidence import Evidence, Quantity
 from vitedge_core.models import own
-from vitedge_core.published.claims import rows
 
+_TABLE = Path(__file__).parents[1] / "published" / "zoo.csv"
 WEIGHTS = Path(__file__).parents[2] / "assets" / "weights"
 BUNDLED = {
     "digits_vit_base": "Digits ViT base",
@@ -103,7 +104,8 @@ def _own(name: str) -> ModelCard:
 
 @cache
 def _zoo() -> dict[str, ModelCard]:
-    return {row["name"]: _published(row) for row in rows("zoo")}
+    with open(_TABLE, encoding="utf-8", newline="") as file:
+        return {row["name"]: _published(row) for row in csv.DictReader(file)}
 
 
 def _published(row: dict[str, str]) -> ModelCard:
