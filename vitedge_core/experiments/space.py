@@ -32,11 +32,15 @@ class Axis:
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """Which recipes to measure, and how: image set, number of images (None: all), whether to time them too."""
+    """Which recipes to measure, and how.
+
+    images: a folder, "digits", or None for the model's own. limit: how many of them, None for all. latency: whether to
+    time the recipes too.
+    """
 
     recipe: Recipe
     axes: tuple[Axis, ...]
-    images: str = "digits"
+    images: str | None = None
     limit: int | None = 500
     latency: bool = False
 
@@ -112,9 +116,9 @@ class Space:
             raise VitEdgeError(f'A space must be an object with "version": {_VERSION}, "recipe" and "axes".')
         try:
             axes = tuple(Axis(int(a["step"]), str(a["knob"]), tuple(a["values"])) for a in plain["axes"])
-            limit = plain.get("limit", 500)
-            rest = (str(plain.get("images", "digits")), limit and int(limit), bool(plain.get("latency", False)))
-            return cls(Recipe.from_dict(plain["recipe"]), axes, *rest)
+            images, limit = plain.get("images"), plain.get("limit", 500)
+            how = (images and str(images), limit and int(limit), bool(plain.get("latency", False)))
+            return cls(Recipe.from_dict(plain["recipe"]), axes, *how)
         except (KeyError, TypeError, ValueError) as error:
             raise VitEdgeError(
                 'An axis of a space must look like {"step": 0, "knob": "ratio", "values": [0.2, 0.4]}.'

@@ -7,7 +7,7 @@ those are computed once. A recipe measured before is found, not measured again.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,12 +29,11 @@ if TYPE_CHECKING:
 KIND = "sweep"
 MAX_TRIES = 3  # a recipe that kills its process is given up after so many
 
-Figures = dict[str, Quantity]
 Report = Callable[[float, str], None]
-Measure = Callable[[Space, Recipe, Report, Callable[[], bool]], Figures]
+Measure = Callable[[Space, Recipe, Report, Callable[[], bool]], Mapping[str, Quantity]]
 
 
-def start_sweep(space: Space, url: str | None = None) -> str:
+def start_sweep(space: Space) -> str:
     """Start a sweep as a job; returns its name.
 
     Raises:
@@ -45,8 +44,9 @@ def start_sweep(space: Space, url: str | None = None) -> str:
     path = data_folder("jobs") / f"{name}.json"
     with written_whole(path) as temporary:
         temporary.write_text(json.dumps(space.to_dict(), indent=2))
-    arguments = ["sweep", str(path.resolve()), "--study", name, *(["--storage", url] if url else [])]
-    jobs.start(name, KIND, space.title, arguments, url)
+    # the store's address may hold a password, which a list of processes would show: it is inherited instead
+    arguments = ["sweep", str(path.resolve()), "--study", name]
+    jobs.start(name, KIND, space.title, arguments)
     return name
 
 
@@ -70,7 +70,8 @@ def run_sweep(
     """
     space = read_space(space_path)
     space.check()
-    with working(study, KIND, space.title, storage) as worker:
+    again = ["sweep", str(space_path.resolve()), "--study", study]
+    with working(study, KIND, space.title, storage, arguments=again) as worker:
         sitting = _Sitting(space, worker, report, cancelled, measure or _measure)
         sitting.fill()
         for count, trial in enumerate(sitting.queue()):
@@ -205,8 +206,9 @@ def _settings(trial: FrozenTrial) -> tuple[tuple[str, Scalar], ...]:
     return tuple(sorted(trial.system_attrs.get("fixed_params", trial.params).items()))
 
 
-def _measure(space: Space, recipe: Recipe, report: Report, cancelled: Callable[[], bool]) -> Figures:
+def _measure(space: Space, recipe: Recipe, report: Report, cancelled: Callable[[], bool]) -> Mapping[str, Quantity]:
     from vitedge_core.experiments.runs import measured
 
-    how = {"report": report, "cancelled": cancelled, "origin": KIND}
-    return measured(recipe, space.images, space.limit, space.latency, **how).compressed
+    return measured(
+        recipe, space.images, space.limit, latency=space.latency, report=report, cancelled=cancelled, origin=KIND
+    ).compressed

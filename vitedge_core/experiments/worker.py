@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -78,8 +77,17 @@ class Worker:
 
 
 @contextmanager
-def working(name: str, kind: str, title: str, url: str | None = None) -> Iterator[Worker]:
+def working(
+    name: str, kind: str, title: str, url: str | None = None, *, arguments: Sequence[str] = ()
+) -> Iterator[Worker]:
     """Be the process of the job `name`, and write down how it ended.
+
+    Args:
+        name: Of its study.
+        kind: Such as "sweep".
+        title: For people.
+        url: Of the store.
+        arguments: Of the command line that goes on with it, for a job that no page started.
 
     Raises:
         VitEdgeError: Another process is at work on it.
@@ -89,7 +97,7 @@ def working(name: str, kind: str, title: str, url: str | None = None) -> Iterato
     _refuse_a_second(name, known)
     with stored():
         if "job" not in known:  # typed by hand, without a page
-            about = {"kind": kind, "title": title, "arguments": sys.argv[1:], "started": time.time()}
+            about = {"kind": kind, "title": title, "arguments": list(arguments), "started": time.time()}
             worker.study.set_user_attr("job", about)
         worker.study.set_user_attr("state", [State.RUNNING, ""])
     ended = [State.FINISHED, ""]

@@ -1,0 +1,141 @@
+"""The Pareto page: what it shows of the store, and how it starts, stops and resumes a sweep."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from tests.unit.test_points import with_cost
+from tests.unit.test_runs import a_run
+from vitedge_core.experiments import jobs, runs
+from vitedge_core.experiments.sweep import KIND
+from vitedge_core.recipe import Recipe, Step
+from vitedge_core.ui import cache
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def launched(tmp_path, monkeypatch):
+    """A store of its own, weights for every model, and what would have been started as a process."""
+    started = []
+    monkeypatch.setenv("VITEDGE_STORAGE", f"sqlite:///{tmp_path / 'runs.db'}")
+    monkeypatch.setattr(cache, "without_weights", lambda model: None)
+    monkeypatch.setattr(jobs, "_launch", lambda command, log: started.append(command) or 0)
+    return started
+
+
+def page(recipe=None):
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    if recipe is not None:
+        app.query_params["r"] = recipe.to_token()
+    app.run()
+    return app.switch_page("pages/pareto.py").run()
+
+
+def texts(app):
+    return " ".join(
+        str(element.value) for kind in ("markdown", "caption", "error", "warning") for element in app.get(kind)
+    )
+
+
+def keep(*figures):
+    for ratio, accuracy, macs in figures:
+        runs.record(with_cost(a_run(ratio, accuracy=accuracy), macs))
+
+
+def test_before_anything_was_measured():
+    app = page()
+    assert not app.exception
+    assert not app.error
+    assert "Nothing has been measured yet" in texts(app)
+    assert app.button(key="sweep-start").label.startswith("Measure ")
+
+
+def test_runs_become_a_chart_with_its_table():
+    keep((0.1, 0.94, 6e5), (0.2, 0.93, 3e5), (0.3, 0.5, 2e5), (0.4, 0.4, 4e5))
+    app = page()
+    assert not app.exception
+    chart = json.loads(app.get("plotly_chart")[0].proto.spec)
+    line = next(trace for trace in chart["data"] if trace["name"] == "Pareto front")
+    assert line["line"]["shape"] == "hv"
+    assert len(line["x"]) == 4  # three recipes and the baseline; the last one is dominated
+    assert "Knee" in [trace["name"] for trace in chart["data"]]
+    lines = app.selectbox(key="front-macs").options
+    assert len(lines) == 4
+    assert lines[0].startswith("Knee: 93.0 %")
+
+
+def test_a_recipe_of_the_front_opens_in_build():
+    keep((0.2, 0.93, 3e5), (0.3, 0.5, 2e5))
+    app = page()
+    app.selectbox(key="front-macs").select_index(1)
+    app.button(key="front-open").click().run()
+    assert app.session_state["recipe"].model == "tiny"
+
+
+def test_cost_and_filters():
+    keep((0.2, 0.93, 3e5))
+    other = a_run(0.3, digest="d2")
+    runs.record(replace(other, title="Others", evaluation=replace(other.evaluation, recipe=Recipe("second"))))
+    app = page()
+    assert len(app.selectbox(key="pareto-images").options) == 2
+    app.button_group(key="pareto-cost").set_value("latency_seconds").run()
+    assert "No recipe here was timed" in texts(app)
+    assert not app.exception
+
+
+def test_a_sweep_is_started_cancelled_and_resumed(launched):
+    recipe = Recipe("digits_vit_base", (Step.of("head_mlp_magnitude", ratio=0.3), Step.of("uniform_ptq", w_bits=8)))
+    app = page(recipe)
+    assert app.button(key="sweep-start").label == "Measure 25 recipes"
+    app.button(key="sweep-start").click().run()
+    (command,) = launched
+    assert command[1:4] == ["-m", "vitedge_core", "sweep"]
+    space = json.loads(Path(command[4]).read_text())
+    assert [(axis["step"], axis["knob"], len(axis["values"])) for axis in space["axes"]] == [
+        (0, "ratio", 5), (1, "w_bits", 5),
+    ]  # fmt: skip
+    (job,) = jobs.jobs(KIND)
+    assert job.active
+    assert app.button(key=f"cancel-{job.name}").label == "Cancel"
+
+    app.button(key=f"cancel-{job.name}").click().run()
+    assert app.button(key=f"cancel-{job.name}").label == "Cancelling"
+    assert page().button(key=f"cancel-{job.name}").label == "Cancelling"  # another session, or after a reload
+
+    jobs.study(job.name).set_user_attr("state", [jobs.State.CANCELLED, ""])
+    app.run()
+    assert "It was cancelled" in texts(app)
+    app.button(key=f"resume-{job.name}").click().run()
+    assert launched[1] == command
+    assert jobs.status(job.name).active
+
+
+def test_values_of_a_knob_can_be_chosen():
+    app = page(Recipe("digits_vit_base", (Step.of("tome", r=8),)))
+    (count,) = app.number_input
+    count.set_value(3).run()
+    assert app.button(key="sweep-start").label == "Measure 3 recipes"
+    app.multiselect(key="sweep-knobs").set_value([]).run()
+    assert app.button(key="sweep-start").disabled
+
+
+def test_nothing_to_sweep():
+    assert "no step with a knob to vary" in texts(page(Recipe("digits_vit_base")))
+
+
+def test_without_weights_there_is_nothing_to_measure(monkeypatch):
+    monkeypatch.setattr(cache, "without_weights", lambda model: "It has no weights here.")
+    app = page()
+    assert [info.value for info in app.info] == ["It has no weights here."]
+
+
+def test_a_broken_store_is_a_sentence(tmp_path, monkeypatch):
+    (tmp_path / "broken.db").write_text("no database " * 200)
+    monkeypatch.setenv("VITEDGE_STORAGE", f"sqlite:///{tmp_path / 'broken.db'}")
+    app = page()
+    assert not app.exception
+    assert "cannot be used" in app.error[0].value

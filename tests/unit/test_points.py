@@ -1,0 +1,77 @@
+"""Runs as points of a chart: one for each recipe, baselines among them, latencies on a common scale."""
+
+import csv
+import io
+from dataclasses import replace
+
+import pytest
+
+from tests.unit.test_runs import a_run
+from vitedge_core.evidence import Evidence, Quantity
+from vitedge_core.experiments.points import csv_text, image_sets, points
+from vitedge_core.experiments.runs import machine
+from vitedge_core.recipe import Recipe
+
+
+def with_cost(run, macs):
+    after = {**run.evaluation.compressed, "macs": Quantity.exact(macs, "MAC", "the plan")}
+    return replace(run, evaluation=replace(run.evaluation, compressed=after))
+
+
+def timed(ratio, before, *, paired, where=None):
+    run = a_run(ratio, timed=True, machine=where or machine())
+    clock = Quantity(before, "s", Evidence.MEASURED, "clock")
+    return replace(
+        run,
+        evaluation=replace(
+            run.evaluation,
+            baseline={**run.evaluation.baseline, "latency_seconds": clock},
+            ratio=Quantity(paired, "ratio", Evidence.MEASURED, "clock", paired - 0.1, paired + 0.1),
+        ),
+    )
+
+
+def test_every_recipe_once_and_the_baseline_too():
+    runs = [with_cost(a_run(0.5), 500_000), with_cost(a_run(0.8, accuracy=0.5), 600_000)]
+    found = points(runs, "macs")
+    assert [(p.cost.value, p.on_front) for p in found] == [(5e5, True), (6e5, False), (1e6, True)]
+    assert found[-1].recipe == Recipe("tiny")
+    assert found[-1].accuracy.value == 0.95
+
+
+def test_the_measurement_on_most_images_counts():
+    found = points([a_run(n=2000, accuracy=0.8), a_run(n=500, accuracy=0.9)], "macs")
+    assert [(p.n, p.accuracy.value) for p in found if p.recipe.active] == [(2000, 0.8)]
+
+
+def test_latencies_taken_under_different_load_are_put_on_one_scale():
+    # the machine was three times slower during the second run; the third is from another machine
+    runs = [timed(0.2, 0.010, paired=0.9), timed(0.4, 0.030, paired=0.6), timed(0.6, 1.0, paired=0.1, where="another")]
+    found = {p.recipe.steps and p.recipe.steps[0].knobs["ratio"]: p.cost for p in points(runs, "latency_seconds")}
+    assert {key: cost.value for key, cost in found.items()} == {
+        (): pytest.approx(0.020), 0.2: pytest.approx(0.018), 0.4: pytest.approx(0.012),
+    }  # fmt: skip
+    assert found[0.4].low == pytest.approx(0.010)
+    assert points([a_run()], "latency_seconds") == ()
+
+
+def test_the_knee_is_marked_on_the_front():
+    runs = [with_cost(a_run(r, accuracy=a), m) for r, a, m in ((0.1, 0.94, 3e5), (0.2, 0.5, 1e5), (0.3, 0.4, 2e5))]
+    found = points(runs, "macs")
+    assert [p.cost.value for p in found if p.knee] == [3e5]
+    assert all(p.on_front for p in found if p.knee)
+
+
+def test_image_sets_are_kept_apart():
+    runs = [a_run(), a_run(0.4), replace(a_run(digest="d2"), title="Others")]
+    assert [(images.title, images.runs) for images in image_sets(runs)] == [("Digits", 2), ("Others", 1)]
+
+
+def test_csv_holds_every_figure_and_opens_as_a_recipe():
+    rows = list(csv.DictReader(io.StringIO(csv_text([a_run(), timed(0.4, 0.01, paired=0.6)]))))
+    assert float(rows[0]["accuracy"]) == 0.9
+    assert float(rows[0]["accuracy_low"]) == pytest.approx(0.88)
+    assert rows[0]["macs_evidence"] == "measured"
+    assert (rows[0]["latency_ratio"], float(rows[1]["latency_ratio"])) == ("", 0.6)
+    assert Recipe.from_token(rows[0]["link_token"]) == a_run().recipe
+    assert csv_text([]).strip() == ""
