@@ -14,14 +14,14 @@ PAGES = (
     ("methods", "Methods", ":material/menu_book:", "Every technique: idea, cost, limits, reference."),
     ("sources", "Sources", ":material/fact_check:", "Where every figure comes from."),
 )
+ICONS = Path(__file__).parent / "assets" / "icons"
 
-st.set_page_config(page_title="VitEdge", page_icon=":material/compress:", layout="wide", initial_sidebar_state=380)
+st.set_page_config("VitEdge", ICONS / "patches.svg", layout="wide", initial_sidebar_state=380)
+st.logo(ICONS / "vitedge.svg", size="large", icon_image=ICONS / "patches.svg")
 state.start()
-here = Path(__file__).parent
 pages = [
     st.Page(f"pages/{name}.py", title=title, icon=icon, help=purpose, default=name == "build")
     for name, title, icon, purpose in PAGES
-    if (here / f"pages/{name}.py").exists()
 ]
 st.navigation(pages, position="top").run()
 state.publish()

@@ -2,9 +2,9 @@
 
 import streamlit as st
 
-from vitedge_core.ui import cache, layout, recipe_editor, results, share, state
+from vitedge_core.ui import cache, layout, recipe_editor, results, share, state, verdict
 
-layout.header("Build", "Compose a compression recipe: costs follow every slider at once, accuracy a moment later.")
+actions = layout.header("Build", "Compose a recipe: costs follow every slider at once, accuracy a moment later.")
 layout.first_start()
 
 with st.sidebar:
@@ -20,8 +20,9 @@ with layout.guarded():
         recipe_editor.steps(planned.problems, results.effects(costs))
         recipe_editor.adder()
         recipe_editor.own_things()
-    share.bar(planned.runnable)
+    with actions:
+        share.bar(planned.runnable)
     results.cost_cards(costs[0], costs[-1])
-    results.measured_cards(planned.runnable, planned.plans[0].macs)
+    verdict.cards(planned.runnable, planned.plans[0].macs)
     titles = [cache.title_of(step) for step in recipe.active]
     results.charts(costs, titles)

@@ -6,10 +6,13 @@ the page unless they carry meaning.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import plotly.graph_objects as go
+
+from vitedge_core.cost.report import Part
 
 LESS, MORE, WHOLE = "#009E73", "#D55E00", "#0072B2"  # Okabe and Ito: told apart by every kind of colour vision
 BEFORE = "#9AA8B5"
@@ -40,45 +43,78 @@ def falls(labels: Sequence[str], values: Sequence[float]) -> tuple[Fall, ...]:
 def waterfall(steps: Sequence[Fall], baseline: float, texts: Sequence[str], unit: str, height: int = 320) -> go.Figure:
     """From the baseline through every step to what is left.
 
+    Bars and thin connecting lines, because plotly's own waterfall paints the baseline and the end in one colour.
+
     Args:
         texts: What stands on each bar: the baseline's value, each step's change, the final value.
         unit: Title of the axis.
     """
+    end = steps[-1].after if steps else baseline
+    floors = [0.0, *[min(step.before, step.after) for step in steps], 0.0]
+    sizes = [baseline, *[abs(step.change) for step in steps], end]
+    colours = [BEFORE, *[LESS if step.change <= 0 else MORE for step in steps], WHOLE]
     names = ["Baseline", *_apart([step.label for step in steps]), "Compressed"]
     figure = go.Figure(
-        go.Waterfall(
-            x=names,
-            y=[baseline, *[step.change for step in steps], 0],
-            measure=["absolute", *["relative"] * len(steps), "total"],
-            text=list(texts),
-            textposition="outside",
-            cliponaxis=False,
-            hovertemplate="%{x}: %{text}<extra></extra>",
-            decreasing={"marker": {"color": LESS}},
-            increasing={"marker": {"color": MORE}},
-            totals={"marker": {"color": WHOLE}},
-            connector={"line": {"width": 1, "color": "rgba(128,140,150,0.5)"}},
+        go.Bar(
+            x=[_wrapped(name, max(9, 56 // len(names))) for name in names],
+            y=sizes, base=floors, marker={"color": colours}, text=list(texts), textposition="outside",
+            cliponaxis=False, hovertext=[f"{name}: {text}" for name, text in zip(names, texts, strict=True)],
+            hoverinfo="text",
         )
-    )
-    top = max([baseline, *[step.after for step in steps], *[step.before for step in steps]], default=1) or 1
-    figure.update_yaxes(title=unit, range=[0, top * 1.15], rangemode="tozero", tickformat="~s")
-    figure.update_xaxes(tickangle=0, automargin=True)
+    )  # fmt: skip
+    for place, level in enumerate([baseline, *[step.after for step in steps]]):
+        figure.add_shape(
+            type="line", x0=place + 0.4, x1=place + 0.6, y0=level, y1=level, line={"width": 1, "color": BEFORE}
+        )
+    top = max([baseline, *[step.after for step in steps]]) or 1
+    figure.update_yaxes(title=unit, range=[0, top * 1.15], tickformat="~s")
+    figure.update_xaxes(type="category", tickangle=0, automargin=True)
+    figure.update_layout(bargap=0.2)
     return _framed(figure, height)
 
 
-def block_bars(
-    names: Sequence[str], before: Sequence[float], after: Sequence[float], unit: str, height: int = 320
-) -> go.Figure:
-    """One pair of bars for each part of the network: what it costs before, and beside it after.
+class Pair(NamedTuple):
+    """A part of the network and what it costs before and after; 0 where it is not or not yet there."""
+
+    label: str
+    before: int
+    after: int
+
+
+def pairs(before: Sequence[Part], after: Sequence[Part], figure: str) -> tuple[Pair, ...]:
+    """The parts in their order, with the named figure of each; parts that cost nothing in either are left out.
 
     Args:
-        before: One value for each name.
-        after: One for each name too, 0 where the part is gone.
+        before: Of the baseline, `Cost.by_block` or `Cost.by_kind`.
+        after: Of the compressed network.
+        figure: "macs", "params" or "weight_bytes".
     """
+    old = {part.label: getattr(part, figure) for part in before}
+    new = {part.label: getattr(part, figure) for part in after}
+    rows = (Pair(spoken(label), old.get(label, 0), new.get(label, 0)) for label in {**old, **new})
+    return tuple(row for row in rows if row.before or row.after)
+
+
+def spoken(path: str) -> str:
+    """A module path as a label: "blocks.3" is "block 3", "layers.1.blocks.0" is "stage 1, block 0"."""
+    names = {"blocks": "block", "layers": "stage", "stages": "stage", "patch_embed": "patches"}
+    words = [names.get(word, word.replace("_", " ")) for word in path.split(".")]
+    parts: list[str] = []
+    for word in words:
+        if word.isdigit() and parts:
+            parts[-1] += f" {word}"
+        else:
+            parts.append(word)
+    return ", ".join(parts)
+
+
+def block_bars(rows: Sequence[Pair], unit: str, height: int = 320) -> go.Figure:
+    """One pair of bars for each part of the network: what it costs before, and beside it after."""
+    names = [row.label for row in rows]
     figure = go.Figure(
         [
-            go.Bar(x=list(names), y=list(before), name="Baseline", marker={"color": BEFORE, "line": {"width": 0}}),
-            go.Bar(x=list(names), y=list(after), name="Compressed", marker={"color": WHOLE, "pattern": {"shape": ""}}),
+            go.Bar(x=names, y=[row.before for row in rows], name="Baseline", marker={"color": BEFORE}),
+            go.Bar(x=names, y=[row.after for row in rows], name="Compressed", marker={"color": WHOLE}),
         ]
     )
     figure.update_traces(hovertemplate="%{x}: %{y:.3s}<extra>%{fullData.name}</extra>")
@@ -98,6 +134,11 @@ def _framed(figure: go.Figure, height: int) -> go.Figure:
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
     )
+
+
+def _wrapped(label: str, width: int, lines: int = 3) -> str:
+    """A label broken into short lines for an axis, cut where it is too long for them."""
+    return "<br>".join(textwrap.wrap(label, width, max_lines=lines, placeholder="…", break_long_words=False))
 
 
 def _apart(labels: Sequence[str]) -> list[str]:

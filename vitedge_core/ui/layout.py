@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from vitedge_core.errors import VitEdgeError
 from vitedge_core.recipe import Recipe
@@ -17,12 +18,20 @@ _log = logging.getLogger(__name__)
 CHART = {"displayModeBar": False, "responsive": True}
 
 
-def header(title: str, lead: str) -> None:
-    """The title of a page, one sentence that says what it is for, and what went wrong before it was drawn."""
-    st.title(title, anchor=False)
-    st.caption(lead)
+def header(title: str, lead: str) -> DeltaGenerator:
+    """The title of a page, one sentence that says what it is for, and what went wrong before it was drawn.
+
+    Returns:
+        The place at the right of the title, for the page's own buttons.
+    """
+    with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute"):
+        with st.container(gap=None, width="content"):
+            st.title(title, anchor=False)
+            st.caption(lead)
+        actions = st.container(horizontal=True, width="content")
     for sentence in state.take_notices():
         st.warning(sentence, icon=":material/info:")
+    return actions
 
 
 def first_start() -> None:

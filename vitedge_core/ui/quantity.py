@@ -65,7 +65,7 @@ def metric(
     with st.container(border=True, gap="small"):
         draw_metric(label, quantity, baseline, higher_is_better=higher_is_better, icon=icon,
                     difference=difference, help=help)  # fmt: skip
-        source(quantity, baseline, key=key, difference=difference)
+        source(quantity, baseline, key=key, also={"Difference from the baseline": difference} if difference else {})
 
 
 def draw_metric(
@@ -76,9 +76,10 @@ def draw_metric(
     higher_is_better: bool,
     icon: str | None = None,
     difference: Quantity | None = None,
+    clear: bool = True,
     help: str | None = None,
 ) -> None:
-    """The value and its change, without a card around it."""
+    """The value and its change, without a card around it; a change that is not `clear` of chance gets no colour."""
     if baseline is None:
         st.metric(label, human(quantity), icon=icon, help=help)
         return
@@ -89,7 +90,7 @@ def draw_metric(
         label,
         human(quantity),
         delta=text if moved else "no change",
-        delta_color=("green" if good else "red") if moved else "off",
+        delta_color=("green" if good else "red") if moved and clear else "off",
         delta_arrow=("up" if moved > 0 else "down") if moved else "off",
         delta_description=f"from {human(baseline)}",
         icon=icon,
@@ -98,18 +99,14 @@ def draw_metric(
 
 
 def source(
-    quantity: Quantity, baseline: Quantity | None = None, *, key: str, difference: Quantity | None = None
+    quantity: Quantity, baseline: Quantity | None = None, *, key: str, also: Mapping[str, Quantity] | None = None
 ) -> None:
-    """The evidence badge, which opens to say where the number comes from."""
+    """The evidence badge and the interval; it opens to say where the number, and what belongs to it, comes from."""
     bounds = "" if quantity.is_exact else interval(quantity)
-    with st.popover(
-        badge(quantity.evidence) + (f" :small[{bounds}]" if bounds else ""), type="tertiary", key=f"source-{key}"
-    ):
-        parts = [provenance(quantity)]
-        if difference is not None:
-            parts.append("Difference, paired on the same images: " + provenance(difference))
-        if baseline is not None:
-            parts.append("Baseline: " + provenance(baseline))
+    label = badge(quantity.evidence) + (f" :small[{bounds}]" if bounds else "")
+    named = {**(also or {}), **({"Baseline": baseline} if baseline is not None else {})}
+    with st.popover(label, type="tertiary", key=f"source-{key}"):
+        parts = [provenance(quantity), *[f"{name}: {provenance(known)}" for name, known in named.items()]]
         st.markdown("\n\n---\n\n".join(parts))
 
 

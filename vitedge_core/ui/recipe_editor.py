@@ -101,7 +101,7 @@ def _head(number: int, place: int, step: Step) -> None:
     state.fill(key, step.enabled)
     with st.container(horizontal=True, vertical_alignment="center", wrap=False):
         st.toggle(
-            f"**{place}. {cache.title_of(step)}**", key=key, width="stretch",
+            f"**{place}. {cache.title_of(step)}**", key=key, width="stretch", wrap=True,
             on_change=lambda: state.change_step(number, Step(step.technique, step.params, bool(state.widget(key)))),
         )  # fmt: skip
         st.menu_button(

@@ -1,4 +1,4 @@
-"""The figures of a recipe: costs that follow the sliders at once, measurements that follow when they are ready."""
+"""The costs of a recipe, which follow the sliders at once: cards, what each step does, where it is spent."""
 
 from __future__ import annotations
 
@@ -9,15 +9,12 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from vitedge_core.evidence import Quantity
-from vitedge_core.plots.build import block_bars, falls, waterfall
-from vitedge_core.recipe import Recipe
+from vitedge_core.plots.build import block_bars, falls, pairs, waterfall
 from vitedge_core.text.human import change, human
-from vitedge_core.ui import cache, measuring, quantity, state
-from vitedge_core.ui.measuring import POLL, Reading
+from vitedge_core.ui import quantity
 
 if TYPE_CHECKING:
     from vitedge_core.cost.report import Cost
-    from vitedge_core.experiments.evaluate import Evaluation
 
 FIGURES = {
     "params": ("Parameters", "Numbers that were learned. Zeros count: they are stored like any other."),
@@ -78,99 +75,15 @@ def _waterfall(costs: Sequence[Cost], titles: Sequence[str], name: str, title: s
 
 
 def _blocks(before: Cost, after: Cost, name: str, title: str) -> None:
-    rows = cache.block_rows(before, after, name)
+    rows = pairs(before.by_block, after.by_block, name)
     st.subheader("Where it is spent", anchor=False)
     unit = getattr(before, name).unit
-    figure = block_bars([row.label for row in rows], [row.before for row in rows], [row.after for row in rows], unit)
+    figure = block_bars(rows, unit)
     told = [
-        {"part": row.label, "baseline": human(row.quantity(row.before)), "compressed": human(row.quantity(row.after))}
-        for row in rows
+        {"part": row.label, "baseline": _said(row.before, unit), "compressed": _said(row.after, unit)} for row in rows
     ]
     quantity.chart(figure, told, "blocks", f"{title} of each part of the network, baseline beside compressed.")
 
 
-def measured_cards(recipe: Recipe, baseline_macs: float) -> None:
-    """Accuracy and latency; while they are measured the last known ones stay, marked as such."""
-    images = state.images()
-    stages = measuring.automatic(recipe, baseline_macs)
-    reading = measuring.follow(recipe, images, stages)
-    if reading.best is not None:
-        state.remember("last", (recipe.model, images, reading.best))
-
-    def draw() -> None:
-        now = measuring.read(recipe, images)
-        if now.mark != reading.mark:
-            st.rerun()
-        _cards(recipe, images, now)
-
-    st.fragment(draw, run_every=POLL if reading.task else None)()
-
-
-def _cards(recipe: Recipe, images: str | None, reading: Reading) -> None:
-    shown, current = reading.best, True
-    if shown is None:
-        model, where, last = state.recall("last", (None, None, None))
-        shown, current = (last, False) if (model, where) == (recipe.model, images) else (None, False)
-    accuracy, latency = st.columns(2)
-    with accuracy.container(border=True, gap="small"):
-        _figure("Accuracy", "accuracy", shown, current=current, busy=reading.task is not None)
-        _progress(recipe, images, reading)
-    with latency.container(border=True, gap="small"):
-        timed = shown is not None and "latency_seconds" in shown.compressed
-        _figure("Latency", "latency_seconds", shown if timed else None, current=current, busy=reading.task is not None)
-        _latency_line(recipe, images, reading, timed=timed)
-
-
-def _figure(title: str, name: str, shown: Evaluation | None, *, current: bool, busy: bool) -> None:
-    """The card's number: measured, kept from the recipe before, or a shape that waits for one."""
-    icon = "spinner" if busy and not current else None
-    if shown is None:
-        st.metric(title, ":gray[measuring…]" if busy else ":gray[not measured]", icon="spinner" if busy else None)
-        return
-    after, before = shown.compressed[name], shown.baseline[name]
-    if not current:
-        st.metric(
-            title, f":gray[{human(after)}]", icon=icon, delta="the recipe before", delta_color="off", delta_arrow="off"
-        )
-        return
-    accuracy = name == "accuracy"
-    quantity.draw_metric(
-        title, after, before, higher_is_better=accuracy, difference=shown.difference if accuracy else None
-    )
-    quantity.source(after, before, key=name, difference=shown.difference if accuracy else shown.ratio)
-
-
-def _progress(recipe: Recipe, images: str | None, reading: Reading) -> None:
-    """What is going on, in one line, with the way to start or stop it."""
-    with st.container(horizontal=True, vertical_alignment="center"):
-        if reading.task is not None:
-            st.caption(f"{reading.task.fraction:.0%} · {reading.task.text}")
-            if st.button("Cancel", key="cancel-measuring", type="tertiary", icon=":material/stop_circle:"):
-                measuring.cancel(recipe)
-                st.rerun()
-        elif reading.stopped is not None:
-            st.caption(f":red[{reading.stopped.error}]")
-            _starter("Try again", recipe, images, measuring.QUICK)
-        elif reading.best is None:
-            _starter(f"Measure on {measuring.QUICK_IMAGES} images", recipe, images, measuring.QUICK)
-        else:
-            st.caption(f"{reading.best.n:,} images, the same for both models")
-
-
-def _latency_line(recipe: Recipe, images: str | None, reading: Reading, *, timed: bool) -> None:
-    with st.container(horizontal=True, vertical_alignment="center"):
-        if timed:
-            st.caption("One image, one thread, both models in turn")
-        elif reading.task is not None:
-            st.caption("Comes after the accuracy")
-        elif reading.best is not None:
-            _starter("Measure latency and all images", recipe, images, measuring.FULL)
-        else:
-            st.caption("Measured with the accuracy")
-
-
-def _starter(label: str, recipe: Recipe, images: str | None, stage: str) -> None:
-    if st.button(label, key=f"start-{stage}", icon=":material/play_circle:", type="tertiary"):
-        state.remember("cancelled", None)
-        measuring.start(stage, recipe, images)
-        st.rerun()
+def _said(value: float, unit: str) -> str:
+    return human(Quantity.exact(value, unit, "a part of the total"))

@@ -25,10 +25,9 @@ def bar(recipe: Recipe) -> None:
     Args:
         recipe: What can be carried out; the link carries the whole recipe of the page, also what is switched off.
     """
-    with st.container(horizontal=True, horizontal_alignment="left"):
-        link = st.popover("Copy link", icon=":material/link:", key="share-link", on_change="rerun")
-        code = st.popover("Code", icon=":material/code:", key="share-code", on_change="rerun")
-        files = st.popover("Download", icon=":material/download:", key="share-files", on_change="rerun")
+    link = st.popover("Copy link", icon=":material/link:", key="share-link", on_change="rerun")
+    code = st.popover("Code", icon=":material/code:", key="share-code", on_change="rerun")
+    files = st.popover("Download", icon=":material/download:", key="share-files", on_change="rerun")
     if link.open:
         with link:
             st.caption("Opens this recipe with the same numbers wherever this server can be reached.")
