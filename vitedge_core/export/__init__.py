@@ -1,0 +1,1 @@
+"""Files that leave: packages of weights, recipe and card."""

@@ -1,0 +1,238 @@
+"""Uniform post-training quantisation of weights and activations, on ranges seen by an observer.
+
+Gholami, Kim, Dong, Yao, Mahoney, Keutzer, "A Survey of Quantization Methods for Efficient Neural Network Inference",
+2021, arXiv 2103.13630.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import nn
+
+from vitedge_core.errors import VitEdgeError
+from vitedge_core.models.trace import trace_model
+from vitedge_core.plan import FLOAT_BITS, Kind, Op, Plan
+from vitedge_core.registry import register
+from vitedge_core.surgery.grid import AFFINE, FLOAT, MINMAX, MSE, OBSERVERS, SYMMETRIC, Grid, Scale, Watch, fit
+from vitedge_core.surgery.open_attention import opened, operand_paths
+from vitedge_core.surgery.replace import Quantised, put, with_grids
+from vitedge_core.techniques.base import Card, Context, Family, Technique, choice, knob, settled, switch
+
+MOST_BITS = 16  # more are kept as float32
+CHANNEL, TENSOR = "channel", "tensor"
+LIKE_THE_REST, EIGHT, IN_FLOAT = "like the rest", "8 bits", "float"
+BATCH = 32
+_OFFSETS = '"data_offsets":[1234567,1234567]'
+PAIR = 8  # bytes of the step and the zero point of an activation, as the file stores them
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What is rounded at a path: a layer's weight and input, or (weights = 0) the operands of an attention."""
+
+    path: str
+    w_bits: int
+    a_bits: int
+    attention: bool = False
+
+
+@register
+@dataclass(frozen=True)
+class UniformPtq(Technique):
+    """Weights and activations on evenly spaced levels, without training.
+
+    Idea:
+        A tensor is cut off at a range and divided into 2^b - 1 equal steps. Ranges of weights come from the weights,
+        one per output channel or one for all; those of activations are observed while calibration images pass. The
+        observer takes the extremes, leaves out the outermost 0.01 %, or looks for the range with the smallest squared
+        error. Inputs of linear layers and convolutions and both operands of both attention products are rounded;
+        norms, softmax, GELU, biases, sums and the image itself stay float.
+
+    Cost:
+        The file shrinks with the bits: b / 32 of the weights, plus a scale for each channel or tensor. MACs stay. The
+        rounding is simulated in float, so the accuracy is that of an integer engine, but no speed is claimed or won.
+
+    When it fails:
+        Below 8 bits activations hurt first: after a LayerNorm single channels are far larger than the rest and stretch
+        the range for all. Below 4 bits weights need training (add soft_logits behind this step) or other methods.
+
+    Reference:
+        Gholami et al., "A Survey of Quantization Methods for Efficient Neural Network Inference", 2021, arXiv
+        2103.13630.
+    """
+
+    card = Card(
+        "uniform_ptq",
+        "Uniform quantisation",
+        Family.QUANTIZATION,
+        "Gholami et al., A Survey of Quantization Methods for Efficient Neural Network Inference, 2021",
+        arxiv="2103.13630",
+        differs=(
+            "LayerScale and norms are not folded into the layers behind them before rounding.",
+            "The percentile is one quantile over a sample of all calibration images, not a running average.",
+            "The input of the first layer, the image, is not rounded.",
+        ),
+        calibrates=True,
+    )
+    w_bits: int = knob(8, 2, 32, 1, label="Bits of weights", help="2 to 16; above 16 weights stay float32.")
+    a_bits: int = knob(8, 2, 32, 1, label="Bits of activations", help="2 to 16; above 16 activations stay float32.")
+    observer: str = choice(
+        MSE, MINMAX, *(o for o in OBSERVERS if o != MINMAX), label="Range",
+        help="Of weights and activations: the extremes, all but the outermost 0.01 %, or the smallest squared error.",
+    )  # fmt: skip
+    w_granularity: str = choice(
+        CHANNEL, CHANNEL, TENSOR, label="Weight scales", help="One per output channel, or one per tensor."
+    )
+    w_scheme: str = choice(
+        SYMMETRIC, SYMMETRIC, AFFINE, label="Weight levels", help="Around zero, or fitted to both ends of the range."
+    )
+    a_scheme: str = choice(
+        AFFINE, SYMMETRIC, AFFINE, label="Activation levels", help="Around zero, or fitted to both ends of the range."
+    )
+    attention: bool = switch(
+        default=True, label="Attention products", help="Round queries, keys, values and attention weights as well."
+    )
+    ends: str = choice(
+        LIKE_THE_REST, LIKE_THE_REST, EIGHT, IN_FLOAT, label="First and last layer",
+        help="What the first layer and the classifier get when that is more bits than the rest.",
+    )  # fmt: skip
+    sites: tuple[Site, ...] | None = None
+
+    def supports(self, plan: Plan) -> str | None:
+        """Anything with weights, once."""
+        if plan.quantised:
+            return "The model is quantised already: change the bits of that step instead of adding another."
+        if not self._sites(plan) and min(self.w_bits, self.a_bits) <= MOST_BITS:
+            return f"{plan.model} has no linear layer or convolution whose weights could be quantised."
+        return None
+
+    def decide(self, model: nn.Module, plan: Plan, context: Context) -> Self:
+        """List what is rounded, after a look at whether the model's layers are of kinds that can be."""
+        sites = self._sites(plan)
+        for site in sites:
+            _check(model, site)
+        return settled(self, sites=sites)
+
+    def plan(self, plan: Plan) -> Plan:
+        """Exact: bits by path, and the bytes of the scales."""
+        for site in self._sites(plan):
+            paths = (f"{site.path}.scores", f"{site.path}.mix") if site.attention else (site.path,)
+            plan = plan.set_bits(paths, weights=site.w_bits, activations=site.a_bits, scales=self._scale_bytes(site))
+        return plan
+
+    def apply(self, model: nn.Module, context: Context) -> nn.Module:
+        """Replace layers, watch the calibration images pass, and put grids where the watchers were."""
+        sites = self.sites
+        if sites is None:
+            sites = self.decide(model, trace_model(model, image=_image_size(context.images)), context).sites
+        assert sites is not None
+        batches = context.images.split(BATCH)
+        watched: dict[str, int] = {}
+        for site in sites:
+            watched |= self._place(model, site)
+        model.eval()
+        for path in watched:
+            put(model, path, Watch(context.generator, len(batches)))
+        self._observe(model, batches if watched else (), context)
+        self._settle(model, watched, sites, context)
+        return model
+
+    def _sites(self, plan: Plan) -> tuple[Site, ...]:
+        """What is rounded with how many bits. The first layer sees the image, which is left as it is."""
+        layers = [op for op in plan.ops if op.weights and op.macs]
+        sites = []
+        for number, op in enumerate(layers):
+            w_bits, a_bits = self._bits(is_end=number == 0 or op.kind is Kind.HEAD)
+            sites.append(Site(op.path, w_bits, a_bits if number else FLOAT))
+        if self.attention:
+            inner = [f"{block.path}.attn" for block in plan.blocks if block.attention != "other"]
+            sites += [Site(path, FLOAT, self._bits(is_end=False)[1], attention=True) for path in inner]
+        return tuple(site for site in sites if min(site.w_bits, site.a_bits) < FLOAT)
+
+    def _bits(self, *, is_end: bool) -> tuple[int, int]:
+        least = {LIKE_THE_REST: 0, EIGHT: 8, IN_FLOAT: FLOAT}[self.ends] if is_end else 0
+        w_bits, a_bits = max(self.w_bits, least), max(self.a_bits, least)
+        return w_bits if w_bits <= MOST_BITS else FLOAT, a_bits if a_bits <= MOST_BITS else FLOAT
+
+    def _scale_bytes(self, site: Site) -> Callable[[Op], int]:
+        """Bytes of scales and zero points in a file, with the header entries that name those of weights."""
+
+        def count(op: Op) -> int:
+            inputs = (2 if site.attention else 1) * PAIR if site.a_bits < FLOAT_BITS else 0
+            if site.w_bits == FLOAT_BITS:
+                return inputs
+            groups = op.outputs if self.w_granularity == CHANNEL else 1
+            entry = len(f'"{op.path}.weight_grid.step":{{"dtype":"F32","shape":[{groups},1],{_OFFSETS}}},')
+            if self.w_scheme == SYMMETRIC:
+                return inputs + groups * 4 + entry
+            return inputs + groups * (5 if site.w_bits <= 8 else 6) + 2 * entry
+
+        return count
+
+    def _place(self, model: nn.Module, site: Site) -> dict[str, int]:
+        """Put a layer with places for grids where the float one is; return those that see activations, with bits."""
+        old = model.get_submodule(site.path)
+        if site.attention:
+            new = opened(old)
+            assert new is not None
+            new.open_products()
+            inputs = operand_paths(site.path)
+        else:
+            new = with_grids(old)
+            inputs = (f"{site.path}.input_grid",)
+        assert new is not None
+        put(model, site.path, new)
+        return dict.fromkeys(inputs, site.a_bits) if site.a_bits < FLOAT else {}
+
+    @torch.no_grad()
+    def _observe(self, model: nn.Module, batches: tuple[torch.Tensor, ...], context: Context) -> None:
+        for number, images in enumerate(batches):
+            context.check_cancelled()
+            context.report(0.5 * number / len(batches), "Observing activations")
+            model(images)
+
+    @torch.no_grad()
+    def _settle(self, model: nn.Module, watched: dict[str, int], sites: tuple[Site, ...], context: Context) -> None:
+        """Turn watchers into grids and give each weight its own."""
+        for path, bits in watched.items():
+            context.check_cancelled()
+            watch = model.get_submodule(path)
+            assert isinstance(watch, Watch)
+            put(model, path, watch.grid(bits, self.a_scheme, self.observer) or nn.Identity())
+        weighted = [site for site in sites if site.w_bits < FLOAT]
+        for number, site in enumerate(weighted):
+            context.check_cancelled()
+            context.report(0.5 + 0.5 * number / len(weighted), "Fitting weights")
+            layer = model.get_submodule(site.path)
+            assert isinstance(layer, Quantised)
+            layer.weight_grid = self._weight_grid(layer.weight, site.w_bits)
+
+    def _weight_grid(self, weight: torch.Tensor, bits: int) -> Grid:
+        by_channel = self.w_granularity == CHANNEL
+        step, zero = fit(weight.flatten(1) if by_channel else weight.reshape(1, -1), bits, self.w_scheme, self.observer)
+        shape = (-1, *(1,) * (weight.dim() - 1)) if by_channel else ()
+        return Grid(Scale(step.reshape(shape), zero.reshape(shape)), bits, self.w_scheme)
+
+
+def _image_size(images: torch.Tensor) -> tuple[int, int, int]:
+    _, channels, height, width = images.shape
+    return channels, height, width
+
+
+def _check(model: nn.Module, site: Site) -> None:
+    """Refuse a layer that multiplies in a way of its own."""
+    try:
+        module = model.get_submodule(site.path)
+    except AttributeError:
+        module = None
+    known = module is not None and (opened(module) if site.attention else with_grids(module)) is not None
+    if not known:
+        name = type(module).__name__ if module is not None else "product of its own"
+        raise VitEdgeError(
+            f"Uniform quantisation knows plain linear layers, convolutions and attention, but {site.path} is a {name}; "
+            "choose a plain ViT, DeiT, Swin or convolutional network."
+        )
