@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import streamlit as st
 
 from vitedge_core.errors import VitEdgeError
@@ -12,6 +10,7 @@ from vitedge_core.experiments.distil_job import KIND, Lesson
 from vitedge_core.experiments.lesson import SCRATCH, WEIGHTS, Result, Settings
 from vitedge_core.plots.distil import AXES, curves, table
 from vitedge_core.ui import quantity, state
+from vitedge_core.ui.jobs import card as job_card
 
 STUDENT = "digits_vit_small"
 TIMES = {30: "30 s", 60: "1 min", 120: "2 min", 300: "5 min", 600: "10 min", 1200: "20 min", 3600: "1 h"}
@@ -75,24 +74,38 @@ def earlier(shown: str) -> None:
     )  # fmt: skip
 
 
-def progress(lesson: Lesson) -> None:
-    """How far the lesson is and the way to stop it, or how it ended."""
-    job = lesson.job
-    if job.active:
-        bar, button = st.columns([5, 1], vertical_alignment="center")
-        left = f" About {job.seconds_left:.0f} s left." if job.seconds_left else ""
-        bar.progress(min(1.0, job.share), "Stopping." if job.cancelling else f"{job.text or 'Starting.'}{left}")
-        button.button(
-            "Cancel", key="cancel", icon=":material/stop:", disabled=job.cancelling, width="stretch",
-            on_click=partial(jobs.cancel, job.name),
-        )  # fmt: skip
-    elif job.problem:
-        st.error(f"The lesson ended early, and no student was kept: {job.problem}", icon=":material/error:")
+def running(name: str) -> bool:
+    """Whether a process is at work on the lesson of that name."""
+    return any(job.name == name and job.active for job in jobs.jobs(KIND))
+
+
+def board(name: str) -> bool:
+    """A lesson as it stands; says whether a process is at work on it.
+
+    Raises:
+        VitEdgeError: There is no lesson of that name.
+    """
+    lesson = distil_job.lesson(name)
+    if lesson.job.active:
+        job_card(lesson.job)
+    else:
+        st.subheader(lesson.job.title, anchor=False)
+        _ended(lesson)
+    _learning(lesson)
+    if lesson.result:
+        _card(lesson.result)
+    return lesson.job.active
+
+
+def _ended(lesson: Lesson) -> None:
+    """How a lesson ended that left no student."""
+    if lesson.job.problem:
+        st.error(f"This lesson ended early and left no student. {lesson.job.problem}", icon=":material/error:")
     elif lesson.result is None:
-        st.info("This lesson was cancelled; no student was kept.", icon=":material/info:")
+        st.info("This lesson was cancelled and left no student.", icon=":material/info:")
 
 
-def learning(lesson: Lesson) -> None:
+def _learning(lesson: Lesson) -> None:
     """The curves of both runs."""
     if not lesson.points:
         return
@@ -104,7 +117,7 @@ def learning(lesson: Lesson) -> None:
     quantity.chart(curves(lesson.points, axis), table(lesson.points), "curves", alt)
 
 
-def card(result: Result) -> None:
+def _card(result: Result) -> None:
     """What the test images say, and what can be done with the student."""
     st.subheader("On the test images", anchor=False)
     told = [
