@@ -7,7 +7,6 @@ import math
 from vitedge_core.evidence import Quantity
 
 MINUS = "−"
-NARROW = "\u202f"  # a space at which no line breaks
 _LARGE = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 _SMALL = ((1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"))
 _SYMBOLS = {"parameter": "", "byte": "B", "s": "s", "J": "J", "MAC": "MAC"}
@@ -37,26 +36,24 @@ def _plain(value: float, unit: str, *, points: bool = False) -> str:
         return f"{100 * value:.1f} points" if points else f"{100 * value:.1f} %"
     if unit == "ratio":
         return f"{_figures(value)}×"
-    prefixes = _SMALL if unit in {"s", "J"} and value < 1000 else _LARGE
-    scale, prefix = _prefix(value, prefixes)
-    symbol = _SYMBOLS.get(unit, unit)
-    return f"{_figures(value / scale)} {prefix}{symbol}".rstrip()
+    value = float(f"{value:.3g}")
+    scale, prefix = _prefix(value, _SMALL if unit in {"s", "J"} and value < 1000 else _LARGE)
+    number = f"{value:.0f}" if scale == 1 and value == int(value) else _figures(value / scale)
+    return f"{number} {prefix}{_SYMBOLS.get(unit, unit)}".rstrip()
 
 
 def _prefix(value: float, prefixes: tuple[tuple[float, str], ...]) -> tuple[float, str]:
-    """The largest prefix that leaves at least one before the point, after rounding to three figures."""
+    """The largest prefix that leaves at least one before the point."""
     for scale, prefix in prefixes:
-        if value >= scale * 0.9995:
+        if value >= scale:
             return scale, prefix
     return (1.0, "") if prefixes is _LARGE or value == 0 else prefixes[-1]
 
 
 def _figures(value: float) -> str:
-    """Three figures without an exponent; whole numbers below a thousand stay whole."""
-    if value == 0 or (value == int(value) and value < 1000):
-        return f"{value:.0f}"
-    digits = max(0, 2 - math.floor(math.log10(value) + 1e-12))
-    return f"{value:.{min(digits, 6)}f}"
+    """Three figures without an exponent."""
+    digits = 2 if value == 0 else 2 - math.floor(math.log10(value) + 1e-12)
+    return f"{value:.{min(max(digits, 0), 6)}f}"
 
 
 def duration(quantity: Quantity) -> str:
@@ -77,16 +74,15 @@ def change(before: Quantity, after: Quantity) -> str:
     if before.value == 0:
         return _sign(moved) + _plain(abs(moved), after.unit)
     percent = 100 * moved / abs(before.value)
+    if 0 < abs(percent) < 0.005:
+        return "≈0 %"
     return f"{_sign(percent)}{_percent(abs(percent))} %"
 
 
 def _percent(size: float) -> str:
-    if size >= 1000:
-        return f"{size:,.0f}"
-    for least, digits in ((9.95, 0), (0.095, 1), (0.0095, 2)):
-        if size >= least:
-            return f"{size:.{digits}f}"
-    return "0" if size == 0 else "less than 0.01 "[:-1]
+    """As many decimals as tell something: 43, 4.3, 0.43, 0.04."""
+    decimals = 0 if size == 0 or size >= 9.95 else 1 if size >= 0.995 else 2
+    return f"{size:,.{decimals}f}"
 
 
 def interval(quantity: Quantity, *, signed: bool = False, flops: bool = False) -> str:
