@@ -24,6 +24,8 @@ def header(title: str, lead: str) -> DeltaGenerator:
     Returns:
         The place at the right of the title, for the page's own buttons.
     """
+    if not state.started():
+        st.rerun()
     with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute"):
         with st.container(gap=None, width="content"):
             st.title(title, anchor=False)

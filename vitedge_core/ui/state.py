@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import streamlit as st
+from streamlit.runtime.pages_manager import PagesManager
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from vitedge_core.errors import VitEdgeError
@@ -20,10 +21,20 @@ from vitedge_core.recipe import MAX_STEPS, Recipe, Scalar, Step
 DEFAULT = Recipe("digits_vit_base", (Step.of("head_mlp_taylor", ratio=0.3),))
 
 
+# Streamlit takes a folder called "pages" for an app without `st.navigation` until the first run has called it, and
+# then a server's first visitor would get a page without `app.py` around it. See `layout.header`.
+PagesManager.uses_pages_directory = False
+
+
+def started() -> bool:
+    """Whether `app.py` has run in this session."""
+    return "recipe" in st.session_state
+
+
 def start() -> None:
     """Call first in every run: takes the recipe from the address on a new session, or after Back and Forward."""
     session = st.session_state
-    first = "recipe" not in session
+    first = not started()
     if first:
         session.session = uuid.uuid4().hex
         session.step_number = 0
