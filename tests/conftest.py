@@ -6,11 +6,14 @@ import os
 import tempfile
 
 import pytest
+from hypothesis import settings
 
 # before anything of ours is imported: caches are keyed by this folder
 _folder = tempfile.TemporaryDirectory(prefix="vitedge-tests-")
 os.environ["VITEDGE_DATA"] = _folder.name
 os.environ.pop("VITEDGE_STORAGE", None)
+settings.register_profile("vitedge", deadline=None, derandomize=True)  # a busy machine is no failure
+settings.load_profile("vitedge")
 
 
 @pytest.fixture(scope="session", autouse=True)

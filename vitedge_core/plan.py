@@ -179,7 +179,7 @@ class Plan:
                 return replace(op, rows=share(op.rows), reads=share(op.reads), writes=share(op.writes),
                                others=share(op.others))  # fmt: skip
             if op.path in per_head:
-                return replace(op, rows=share(op.rows), reads=share(op.reads), writes=share(op.writes))
+                return replace(op, reads=share(op.reads), writes=share(op.writes))
             return op
 
         return self._with_block(index, replace(block, heads=heads)).map_ops(edit)

@@ -97,6 +97,7 @@ def fvcore_macs(model: nn.Module, image: tuple[int, int, int]) -> int:
     return sum(count for name, count in counter.by_operator().items() if name in products)
 
 
+@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("host", ["plain", "distilled", "swin", "convnet"])
 def test_fvcore_agrees(host):
     model = network(host)

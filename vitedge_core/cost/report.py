@@ -155,4 +155,4 @@ def _parts(plan: Plan, stored: list[int], label_of: Callable[[Op], str]) -> tupl
         row[2] += size
         row[3] += op.reads * op.a_bits // 8
         row[4] += op.writes * FLOAT_BITS // 8
-    return tuple(Part(label, *row) for label, row in sums.items() if row[0] or row[1])
+    return tuple(Part(label, *row) for label, row in sums.items() if row[0] or row[2])

@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import copy
 from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from vitedge_core.errors import VitEdgeError
 from vitedge_core.models.anatomy import Site, classifiers, hidden_width, in_second_half, product_kind, sites
 from vitedge_core.models.build import build, input_size, own_size
+from vitedge_core.models.holdings import share_out
 from vitedge_core.models.recorder import Event, record
 from vitedge_core.plan import Block, Half, Kind, Op, Plan
 
@@ -87,8 +86,7 @@ def _operations(model: nn.Module, events: list[Event], found: list[Site]) -> lis
             reads=event.reads, writes=event.writes, held=max(0, event.alive - event.reads - event.writes),
             block=block, half=half,
         ))  # fmt: skip
-    _share_out_tensors(model, events, ops, _Places(found))
-    return ops
+    return share_out(model, events, ops, _Places(found).of)
 
 
 def _kind(event: Event, attentions: set[str], heads: set[str]) -> Kind:
@@ -132,70 +130,6 @@ class _Places:
                     self._begun.add(index)
                 return index, Half.MLP if index in self._begun else Half.ATTENTION
         return -1, Half.NONE
-
-
-def _share_out_tensors(model: nn.Module, events: list[Event], ops: list[Op], places: _Places) -> None:
-    """Give every parameter and buffer to exactly one operation; what nobody uses becomes an embedding of its own.
-
-    A weight goes to the product that multiplies by it, or that of its module where it is standardised first; a bias
-    or a norm to its module's main operation; a table of biases of scores to the scores.
-    """
-    users: dict[str, list[int]] = defaultdict(list)
-    direct: dict[str, int] = {}
-    for index, event in enumerate(events):
-        users[event.path].append(index)
-        if event.parameter:
-            direct.setdefault(event.parameter, index)
-    modules = dict(model.named_modules())
-    spare: list[tuple[int, Op]] = []
-    for name, tensor, saved in _state(model):
-        owner = name.rpartition(".")[0]
-        plain = not isinstance(tensor, nn.Parameter) or not any(modules[owner].children())
-        index = direct[name] if name in direct else _main(users[owner], ops, any_will_do=plain)
-        if index is None:
-            block, half = places.of(name)
-            op = _with(Op(name, Kind.EMBEDDING, block=block, half=half), tensor, name=name, saved=saved)
-            spare.append((min(users[owner], default=0), op))
-        else:
-            standardised = events[index].is_convolution and not events[index].parameter and tensor.dim() > 1
-            weight = name in direct or standardised
-            ops[index] = _with(ops[index], tensor, name=name, saved=saved, weight=weight)
-    for index, op in sorted(spare, key=lambda pair: -pair[0]):
-        ops.insert(index, op)
-
-
-def _state(model: nn.Module) -> Iterator[tuple[str, Tensor, bool]]:
-    """Every parameter and buffer once, with its name and whether a file keeps it."""
-    saved = set(model.state_dict())
-    for name, parameter in model.named_parameters():
-        yield name, parameter, True
-    for name, buffer in model.named_buffers():
-        yield name, buffer, name in saved
-
-
-def _with(op: Op, tensor: Tensor, *, name: str, saved: bool, weight: bool = False) -> Op:
-    """The operation with one more tensor."""
-    header = op.header + _header(name, tensor) if saved else op.header
-    if not isinstance(tensor, nn.Parameter):
-        kept = tensor.numel() * tensor.element_size()
-        return replace(
-            op, header=header, buffers=op.buffers + kept * saved, constants=op.constants + kept * (not saved)
-        )
-    if weight:
-        return replace(op, header=header, weights=op.weights + tensor.numel())
-    return replace(op, header=header, others=op.others + tensor.numel())
-
-
-def _header(name: str, tensor: Tensor) -> int:
-    """Bytes of a tensor's entry in the JSON header of a safetensors file; its two offsets have about seven digits."""
-    shape = ",".join(map(str, tensor.shape))
-    return len(f'"{name}":{{"dtype":"F32","shape":[{shape}],"data_offsets":[1234567,1234567]}},')
-
-
-def _main(used: list[int], ops: list[Op], *, any_will_do: bool) -> int | None:
-    """The operation that carries what else its module holds: its product, or the first of any kind."""
-    products = [index for index in used if ops[index].macs]
-    return next(iter(products or (used if any_will_do else ())), None)
 
 
 def _block(site: Site, index: int, ops: list[Op], model: Any) -> Block:
