@@ -49,7 +49,7 @@ class Loaded:
 
 
 class _Masters:
-    """Models that copies are taken from, by name and place of the weights; the least recently used are dropped."""
+    """Models that copies are taken from, by name and content of the weights; the least recently used are dropped."""
 
     def __init__(self, limit: int = REMEMBERED) -> None:
         self.limit = limit
@@ -80,14 +80,14 @@ def load(name: str) -> Loaded:
     Raises:
         VitEdgeError: Nobody knows the name, or its weights are damaged.
     """
-    place = os.environ.get(FOLDER, "")
     with _masters.lock:
-        master = _masters.find((name, place))
+        key = (name, fingerprint(name))
+        master = _masters.find(key)
         if master is None:
             master = _fetch(name)
             if master.weights is None:
                 return master
-            _masters.keep((name, place), master)
+            _masters.keep(key, master)
     return replace(master, model=copy.deepcopy(master.model))
 
 
@@ -97,7 +97,11 @@ def has_weights(name: str) -> bool:
 
 
 def fingerprint(name: str) -> str:
-    """Sixteen characters that name the content of the model's weights file; "" where none is on this machine yet."""
+    """Sixteen characters that name the content of the model's weights file; "" where none is on this machine yet.
+
+    Raises:
+        VitEdgeError: Nobody knows the name of a model of one's own.
+    """
     found = _file(name)
     if found is None:
         return ""

@@ -8,10 +8,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from vitedge_core.errors import unknown
+from vitedge_core.errors import VitEdgeError, unknown
 from vitedge_core.storage import data_folder
 
 PREFIX = "mine/"
+_FACTS = {"architecture", "arguments", "title", "task", "params", "macs", "image", "top1"}
 _SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,59}")
 
 
@@ -39,8 +40,19 @@ def weights(name: str) -> Path:
 
 
 def facts(name: str) -> dict[str, Any]:
-    """What its card says: architecture, arguments, title, task, params, macs, image, and how it came about."""
-    return json.loads((folder(name) / "card.json").read_text(encoding="utf-8"))
+    """What its card says: architecture, arguments, title, task, params, macs, image, and how it came about.
+
+    Raises:
+        VitEdgeError: There is none of that name, or its card is damaged.
+    """
+    path = folder(name) / "card.json"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if set(found) >= _FACTS:
+            return found
+    except (OSError, ValueError, TypeError):
+        pass
+    raise VitEdgeError(f"The card of {name} is damaged; delete {path.parent} or put its card.json right.")
 
 
 def names() -> tuple[str, ...]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from functools import cache
@@ -63,7 +64,7 @@ class ModelCard:
 
 def cards() -> tuple[ModelCard, ...]:
     """The bundled models, the user's own, and the zoo, in this order."""
-    return (*map(_bundled, BUNDLED), *map(_own, own.names()), *_zoo().values())
+    return (*map(_bundled, BUNDLED), *_all_own(), *_zoo().values())
 
 
 def card(name: str) -> ModelCard:
@@ -93,13 +94,17 @@ def _bundled(name: str) -> ModelCard:
 
 def _own(name: str) -> ModelCard:
     facts = own.facts(name)
-    try:
-        return ModelCard(
-            name, facts["title"], facts["architecture"], facts["task"], facts["params"], facts["macs"], facts["image"],
-            _quantity(facts["top1"]), "your own",
-        )  # fmt: skip
-    except (KeyError, TypeError, ValueError) as error:
-        raise VitEdgeError(f"The card of {name} is damaged; delete {own.folder(name)}.") from error
+    return ModelCard(
+        name, facts["title"], facts["architecture"], facts["task"], facts["params"], facts["macs"], facts["image"],
+        _quantity(facts["top1"]), "your own",
+    )  # fmt: skip
+
+
+def _all_own() -> Iterator[ModelCard]:
+    """The user's own; one whose card is damaged is left out, so that the others can still be chosen."""
+    for name in own.names():
+        with suppress(VitEdgeError):
+            yield _own(name)
 
 
 @cache
