@@ -1,0 +1,112 @@
+"""What people come for, done as a person does it."""
+
+from __future__ import annotations
+
+import io
+import re
+
+import pytest
+from PIL import Image
+
+pytestmark = pytest.mark.browser
+
+
+def card(page, title: str):
+    """The metric card of that title."""
+    return page.get_by_test_id("stMetric").filter(has_text=title).first
+
+
+def value(page, title: str) -> str:
+    return card(page, title).get_by_test_id("stMetricValue").inner_text().strip()
+
+
+def settled(page, title: str, timeout: float = 120_000) -> str:
+    """The value of a card once it shows a number."""
+    page.wait_for_function(
+        """title => [...document.querySelectorAll('[data-testid=stMetric]')].some(
+            m => m.innerText.includes(title) && /\\d/.test(
+                m.querySelector('[data-testid=stMetricValue]')?.innerText ?? ''))""",
+        arg=title,
+        timeout=timeout,
+    )
+    return value(page, title)
+
+
+def no_traceback(page) -> None:
+    assert page.get_by_test_id("stException").count() == 0
+
+
+def test_build_share_and_open_elsewhere(new_page, shot):
+    page = new_page()
+    page.get_by_text("What each step does").wait_for()
+    before = settled(page, "MACs")
+    slider = page.get_by_test_id("stSlider").first.get_by_role("slider")
+    slider.focus()
+    for _ in range(4):
+        slider.press("ArrowRight")
+    page.wait_for_function("old => !document.body.innerText.includes(old)", arg=f"\n{before}\n")
+    macs, size = settled(page, "MACs"), value(page, "Size on disk")
+    assert macs != before
+    accuracy = settled(page, "Accuracy")
+    assert accuracy.endswith("%")
+    shot(page, "built")
+
+    page.get_by_role("button", name="Copy link").click()
+    link = page.get_by_test_id("stCode").first.inner_text().strip()
+    token = re.search(r"\?r=([\w-]+)", link)
+    assert token
+    elsewhere = new_page(f"/?r={token[1]}")
+    assert settled(elsewhere, "MACs") == macs
+    assert value(elsewhere, "Size on disk") == size
+    assert settled(elsewhere, "Accuracy")[:2] == accuracy[:2]
+    shot(elsewhere, "opened-elsewhere")
+    no_traceback(elsewhere)
+
+
+def test_damaged_link_is_one_sentence(new_page):
+    page = new_page("/?r=thisisnotarecipe")
+    page.get_by_text("This link", exact=False).first.wait_for()
+    assert settled(page, "MACs")
+    no_traceback(page)
+
+
+def test_sweep_survives_a_reload(new_page, shot):
+    page = new_page("/pareto")
+    start = page.get_by_role("button", name=re.compile(r"Measure \d+ recipes?"))
+    if not start.is_visible():
+        page.get_by_text("Sweep the knobs of this recipe").click()
+    start.click()
+    page.get_by_role("button", name="Cancel").wait_for()
+    page.reload()
+    page.get_by_text("finished").first.wait_for(timeout=240_000)
+    page.get_by_text("Recipes on the front").wait_for()
+    assert page.locator(".js-plotly-plot").count() >= 1
+    shot(page, "front")
+    no_traceback(page)
+    page.get_by_role("button", name="Open in Build").click()
+    assert settled(page, "MACs")
+
+
+def test_upload_and_see_attention(new_page, shot):
+    page = new_page("/attention")
+    picture = io.BytesIO()
+    Image.effect_mandelbrot((320, 240), (-2, -1.5, 1, 1.5), 60).convert("RGB").save(picture, "JPEG")
+    page.get_by_text("Upload", exact=False).first.click()
+    page.locator("input[type=file]").first.set_input_files(
+        {"name": "picture.jpg", "mimeType": "image/jpeg", "buffer": picture.getvalue()}
+    )
+    page.locator(".js-plotly-plot").first.wait_for()
+    for words in ("Baseline", "Compressed"):
+        page.get_by_text(words, exact=False).first.wait_for()
+    shot(page, "attention")
+    no_traceback(page)
+
+
+@pytest.mark.parametrize("path", ["/", "/attention", "/pareto", "/distil", "/methods", "/sources"])
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1440), ("dark", 1440), ("light", 430)])
+def test_every_page_opens(new_page, shot, path, scheme, width):
+    page = new_page(path, width=width, scheme=scheme)
+    page.get_by_role("heading").first.wait_for()
+    page.wait_for_timeout(6_000)  # charts and measurements settle for the picture
+    shot(page, f"{path.strip('/') or 'build'}-{scheme}-{width}")
+    no_traceback(page)
