@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import streamlit as st
 
 from vitedge_core.errors import VitEdgeError
@@ -64,7 +66,7 @@ def begin(settings: Settings, *, busy: bool) -> None:
 
 def earlier(shown: str) -> None:
     """Lessons that were given before; choosing one shows it."""
-    known = {job.name: f"{job.title}, {job.state}" for job in jobs.jobs(KIND)}
+    known = {job.name: f"{_when(job.started)} {job.title}, {job.state}" for job in jobs.jobs(KIND)}
     if not known:
         return
     state.fill("lesson", shown if shown in known else None)
@@ -72,6 +74,10 @@ def earlier(shown: str) -> None:
         "Lessons so far", known, index=None, key="lesson", placeholder="choose one", format_func=known.__getitem__,
         on_change=lambda: state.show_job(KIND, state.widget("lesson") or shown),
     )  # fmt: skip
+
+
+def _when(started: float) -> str:
+    return time.strftime("%d %b %H:%M", time.localtime(started))
 
 
 def running(name: str) -> bool:
