@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -275,12 +276,14 @@ def measure(arguments: argparse.Namespace) -> None:
     if arguments.json:
         _json(found.to_dict())
         return
-    from vitedge_core.text.human import change, interval
+    from vitedge_core.text.human import change, human, interval
 
     _compared(found.baseline, found.compressed)
     before, after = found.baseline["accuracy"], found.compressed["accuracy"]
     print(f"Accuracy changes by {change(before, after)} on {found.n:,} images, paired interval "
-          f"{interval(found.difference)}.")  # fmt: skip
+          f"{interval(found.difference, signed=True)}.")  # fmt: skip
+    if found.ratio:
+        print(f"Latency is {human(found.ratio)} that of the baseline, paired interval {interval(found.ratio)}.")
     for note in found.notes:
         print(note)
 
@@ -328,15 +331,17 @@ def train(arguments: argparse.Namespace) -> None:
     """Train bundled models from their seeds into assets/weights."""
     from vitedge_core.experiments.pretrain import TRAININGS, shorter
     from vitedge_core.experiments.pretrain import train as run
+    from vitedge_core.models.zoo import WEIGHTS
 
     for name in arguments.names or TRAININGS:
         if name not in TRAININGS:
             raise unknown("bundled model", name, TRAININGS)
-    folder = Path(arguments.out)
-    for name in arguments.names or TRAININGS:
-        training = shorter(TRAININGS[name], 640) if arguments.check else None
-        path = run(name, folder, training, log=lambda line: print(line, file=sys.stderr, flush=True))
-        print(path)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(arguments.out or (scratch if arguments.check else WEIGHTS))
+        for name in arguments.names or TRAININGS:
+            training = shorter(TRAININGS[name], 640) if arguments.check else None
+            path = run(name, folder, training, log=lambda line: print(line, file=sys.stderr, flush=True))
+            print(f"{name} trains." if folder == Path(scratch) else path)
 
 
 def data(arguments: argparse.Namespace) -> None:
@@ -365,13 +370,10 @@ Verb = Callable[[argparse.Namespace], None]
 
 
 def _at_least_one(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError
-    return value
-
-
-_at_least_one.__name__ = "whole number from 1"  # argparse says "invalid ... value"
+    with suppress(ValueError):
+        if int(text) >= 1:
+            return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1")
 
 
 def _add_recipe(parser: argparse.ArgumentParser) -> None:
@@ -428,7 +430,9 @@ def _parser() -> argparse.ArgumentParser:
     own = verb(train, reports=False)
     own.add_argument("names", nargs="*", metavar="NAME", help="bundled models (all)")
     own.add_argument("--check", action="store_true", help="a few steps only, to see that it runs")
-    own.add_argument("--out", default="assets/weights", metavar="DIR", help="(assets/weights)")
+    own.add_argument(
+        "--out", metavar="DIR", help="folder of the weights (assets/weights; with --check nothing is kept)"
+    )
     verb(data).add_argument("--images", metavar="DIR|digits", help=images)
     return parser
 

@@ -138,7 +138,7 @@ def compress(
         own.check_cancelled()
         stage = _memory.stage(prefix, context, cancelled, lambda p=prefix, s=stage, c=own: _carry_out(p, s, c))
     model = load_trained(recipe.model) if stage.model is None else copy.deepcopy(stage.model)
-    report(1.0, "Done.")
+    report(1.0, "Carried out.")
     return Compressed(recipe, model.eval(), stage.plans, stage.techniques)
 
 

@@ -259,7 +259,7 @@ def test_progress_rises_to_one(name):
     shares = [share for share, _ in told]
     assert shares == sorted(shares)
     assert (0.25, "Step 1 of 2: adding noise") in told
-    assert told[-1] == (1.0, "Done.")
+    assert told[-1] == (1.0, "Carried out.")
 
 
 def test_a_cancelled_step_leaves_nothing_behind(name):

@@ -99,7 +99,7 @@ def test_two_timings_never_run_at_once():
 @pytest.mark.parametrize(("got", "load", "busy"), [(1.0, 1.0, False), (0.6, 1.0, True), (1.0, 7.5, True)])
 def test_a_busy_machine_is_told(monkeypatch, got, load, busy):
     monkeypatch.setattr(latency.os, "getloadavg", lambda: (load, 0.0, 0.0), raising=False)
-    warning = latency._warning(got, 1, 4)
+    warning = latency._warning(got, 4)
     assert (warning is not None) == busy
     if busy:
         assert f"load {load:.1f} on 4 cores" in warning

@@ -47,7 +47,7 @@ class FolderImages(LabelledImages):
 
     def __init__(self, where: Path, entries: Sequence[_Entry], names: tuple[str, ...], task: str, digest: str) -> None:
         self.key = str(where)
-        self.title = where.name
+        self.title = f"the folder {where.name}"
         self.task = task
         self.digest = digest
         self.class_names = names
@@ -160,7 +160,7 @@ def _transform(preprocessing: Preprocessing) -> Callable[[Image.Image], Tensor]:
 @lru_cache
 def _wnids() -> dict[str, tuple[int, str]]:
     """Index and name of each ImageNet class by its WordNet id."""
-    from timm.data import ImageNetInfo
+    from timm.data.imagenet_info import ImageNetInfo
 
     info = ImageNetInfo()
     names = (info.index_to_description(index).split(",")[0] for index in range(info.num_classes()))

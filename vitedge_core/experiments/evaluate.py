@@ -25,7 +25,7 @@ from vitedge_core.errors import VitEdgeError
 from vitedge_core.evidence import Quantity
 from vitedge_core.measure import accuracy
 from vitedge_core.measure.accuracy import Outcome, difference
-from vitedge_core.measure.latency import Timings, compare
+from vitedge_core.measure.latency import check_threads, compare
 from vitedge_core.measure.memory import peak_memory
 from vitedge_core.models.load import preprocessing
 from vitedge_core.plan import Plan
@@ -113,6 +113,7 @@ def evaluate(
     Raises:
         VitEdgeError: No weights, no images, images of other classes, or a step that cannot be carried out.
     """
+    check_threads(threads)
     opened = images_for(recipe.model, images)
     context = context_for(recipe, opened)
     done = compress(recipe, context, _section(report, 0.0, 0.4), cancelled)
@@ -126,9 +127,8 @@ def evaluate(
     ratio, notes = None, _notes(opened, tested)
     if latency:
         example, part = next(iter(tested.batches(prepared, batch, batch))).images, _section(report, 0.8, 1.0)
-        before, after, timings = _stopwatch(done, context, example, threads, report=part, cancelled=cancelled)
-        baseline, compressed, ratio = baseline | before, compressed | after, timings.ratio("compressed", "baseline")
-        notes += (timings.warning,) if timings.warning else ()
+        before, after, ratio, remarks = _stopwatch(done, context, example, threads, report=part, cancelled=cancelled)
+        baseline, compressed, notes = baseline | before, compressed | after, notes + remarks
     rounded = "values rounded to their bits, computed in float32" if done.last.quantised else ""
     baseline["accuracy"], compressed["accuracy"] = base.top1, _remarked(ours.top1, rounded)
     change = difference(base, ours) if recipe.active else Quantity.exact(0, "share", "the same model")
@@ -217,8 +217,8 @@ def _shape(plan: Plan) -> tuple[object, ...]:
 
 def _stopwatch(
     done: Compressed, context: Context, example: Tensor, threads: int, *, report: Report, cancelled: Cancel
-) -> tuple[dict[str, Quantity], dict[str, Quantity], Timings]:
-    """Latency and measured memory of the baseline and of the compressed model."""
+) -> tuple[dict[str, Quantity], dict[str, Quantity], Quantity, tuple[str, ...]]:
+    """Latency and measured memory of the baseline and of the compressed model, their ratio, and what to know of it."""
     baseline = load_trained(done.recipe.model)
     timed, remark = _timed(done, context, cancelled)
     timings = compare({"baseline": baseline, "compressed": timed}, example, threads, report=report, cancelled=cancelled)
@@ -227,7 +227,9 @@ def _stopwatch(
         measured = {"latency_seconds": timings.median(name), "measured_memory_bytes": peak_memory(model, example)}
         return {key: _remarked(quantity, remark) for key, quantity in measured.items()}
 
-    return figures("baseline", baseline, ""), figures("compressed", timed, remark), timings
+    ratio = _remarked(timings.ratio("compressed", "baseline"), remark)
+    notes = (f"Latency: {remark}." if remark else "", timings.warning or "")
+    return figures("baseline", baseline, ""), figures("compressed", timed, remark), ratio, tuple(filter(None, notes))
 
 
 def _remarked(quantity: Quantity, remark: str) -> Quantity:

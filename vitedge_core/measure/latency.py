@@ -91,9 +91,7 @@ def compare(
         VitEdgeError: The number of threads is out of range.
         Cancelled: `cancelled` said so.
     """
-    cores = os.cpu_count() or 1
-    if not 1 <= threads <= cores:
-        raise VitEdgeError(f"Latency can be measured with 1 to {cores} threads here, not {threads}.")
+    check_threads(threads)
     with _alone(threads, cancelled), torch.inference_mode():
         passes = {name: _warmed(model.eval(), example) for name, model in models.items()}
         taken: dict[str, list[float]] = {name: [] for name in models}
@@ -109,7 +107,14 @@ def compare(
             report(min(1.0, share), f"Timing, round {done}")
         got = (time.thread_time() - own) / (time.perf_counter() - start)
     samples = {name: np.asarray(values) for name, values in taken.items()}
-    return Timings(samples, threads, len(example), _warning(got, threads, cores))
+    return Timings(samples, threads, len(example), _warning(got, os.cpu_count() or 1))
+
+
+def check_threads(threads: int) -> None:
+    """Raise the sentence that says how many threads there are, unless there are so many."""
+    cores = os.cpu_count() or 1
+    if not 1 <= threads <= cores:
+        raise VitEdgeError(f"Latency can be measured with 1 to {cores} threads here, not {threads}.")
 
 
 @contextmanager
@@ -140,13 +145,13 @@ def _one_sample(model: nn.Module, example: Tensor, passes: int) -> float:
     return (time.perf_counter() - start) / passes
 
 
-def _warning(got: float, threads: int, cores: int) -> str | None:
+def _warning(got: float, cores: int) -> str | None:
     """A sentence if others wanted the processor: we got too little of it, or the load is above the number of cores.
 
     `got` is the processor time of the timing thread over the time on the wall.
     """
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-    if got > 0.9 and load <= max(cores - 1, 1) + 0.5 and threads <= cores:
+    if got > 0.9 and load <= cores + 0.5:
         return None
     return (
         f"The machine was busy (load {load:.1f} on {cores} cores, the stopwatch got {min(got, 1):.0%} of its "

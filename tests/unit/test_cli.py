@@ -1,0 +1,229 @@
+"""The command line: what it prints, where, and that every mistake is one sentence."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import homegrown
+import pytest
+
+from vitedge_core import __main__ as cli
+from vitedge_core.__main__ import main, scalar, step_of
+from vitedge_core.datasets import wild_digits
+from vitedge_core.errors import VitEdgeError
+from vitedge_core.recipe import Recipe, Step
+
+ROOT = Path(__file__).parents[2]
+QUANTITY = {"value", "unit", "evidence", "source", "low", "high"}
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    monkeypatch.setattr(cli.progress, "_last", float("inf"))  # no progress among the complaints of a slow machine
+    made = {split: wild_digits.compose(split, 0, count=40) for split in wild_digits.SPLITS}
+    monkeypatch.setattr(wild_digits, "load", lambda split="test", count=0, seed=0: made[split])
+
+
+@pytest.fixture(scope="module")
+def name() -> str:
+    return homegrown.keep("cli")
+
+
+@pytest.fixture
+def answer(capsys):
+    """Runs a verb that must succeed; returns its JSON."""
+
+    def run(*arguments: str) -> dict:
+        assert main([*arguments, "--json"]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    return run
+
+
+@pytest.fixture
+def complaint(capsys):
+    """Runs a verb that must fail; returns its sentence."""
+
+    def run(*arguments: str) -> str:
+        assert main(arguments) == 2
+        told = capsys.readouterr()
+        assert told.out == ""
+        assert told.err.count("\n") == 1
+        assert "Traceback" not in told.err
+        return told.err.strip()
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("typed", "value"),
+    [("true", True), ("False", False), ("8", 8), ("-2", -2), ("0.5", 0.5), ("1e-3", 1e-3), ("per layer", "per layer")],
+)
+def test_values_are_read_as_they_look(typed, value):
+    assert scalar(typed) == value
+    assert type(scalar(typed)) is type(value)
+
+
+def test_a_step_is_key_and_knobs():
+    assert step_of("tome") == Step.of("tome")
+    assert step_of("tome:r=8") == Step.of("tome", r=8)
+    assert step_of("uniform_ptq:w_bits=4, a_bits=8") == Step.of("uniform_ptq", w_bits=4, a_bits=8)
+    assert step_of("soft_logits:teacher=mine/a:b") == Step.of("soft_logits", teacher="mine/a:b")
+    for wrong in ("tome:r", "tome:=3", ":r=3", "tome:r=3,r=4", "tome:r=nan", "tome:r=inf"):
+        with pytest.raises(VitEdgeError):
+            step_of(wrong)
+
+
+def test_cost_prints_both_sides(answer, name):
+    found = answer("cost", "--model", name, "--step", "head_mlp_magnitude:ratio=0.5", "--step", "tome:r=4")
+    for side in ("baseline", "compressed"):
+        assert list(found[side]) == ["params", "macs", "weight_bytes", "peak_memory_bytes"]
+        assert all(set(quantity) == QUANTITY for quantity in found[side].values())
+    assert found["compressed"]["macs"]["value"] < found["baseline"]["macs"]["value"]
+    assert [step["technique"] for step in found["recipe"]["steps"]] == ["head_mlp_magnitude", "tome"]
+
+
+def test_a_recipe_comes_as_options_file_token_or_link(answer, name, tmp_path):
+    recipe = Recipe(name, (Step.of("tome", r=4),), seed=3)
+    path = tmp_path / "recipe.json"
+    path.write_text(recipe.to_json())
+    ways = (
+        ["--model", name, "--step", "tome:r=4", "--seed", "3"],
+        ["--recipe", str(path)],
+        ["--recipe", recipe.to_token()],
+        ["--recipe", f"http://localhost:8501/?r={recipe.to_token()}&page=1"],
+    )
+    answers = [answer("cost", *way) for way in ways]
+    assert all(one == answers[0] for one in answers)
+    assert answers[0]["recipe"]["seed"] == 3
+
+
+def test_measure_gives_accuracy_with_n(answer, name):
+    found = answer("measure", "--model", name, "--step", "magnitude:ratio=0.5", "--limit", "16", "--no-latency")
+    assert found["compressed"]["accuracy"]["n"] == 16
+    assert found["compressed"]["accuracy"]["evidence"] == "measured"
+    assert "latency_seconds" not in found["compressed"]
+    assert set(found["difference"]) == QUANTITY | {"n"}
+
+
+def test_measure_times_both(answer, name):
+    found = answer("measure", "--model", name, "--limit", "8")
+    assert found["baseline"]["latency_seconds"]["unit"] == "s"
+    assert found["latency_ratio"]["unit"] == "ratio"
+
+
+def test_compress_writes_a_package_of_the_told_size(answer, name, tmp_path):
+    out = tmp_path / "package"
+    found = answer("compress", "--model", name, "--step", "uniform_ptq:w_bits=4,a_bits=32", "--out", str(out))
+    size = found["compressed"]["weight_bytes"]
+    assert size["value"] == (out / "model.safetensors").stat().st_size
+    assert size["evidence"] == "measured"
+    assert size["value"] < found["baseline"]["weight_bytes"]["value"]
+    assert Recipe.from_json((out / "recipe.json").read_text()) == Recipe.from_dict(found["recipe"])
+
+
+def test_models_and_methods_list_what_there_is(answer, name):
+    models = {model["name"]: model for model in answer("models")["models"]}
+    assert models[name]["weights"]
+    assert models["digits_vit_base"]["bundled"]
+    assert len(models) > 90
+    assert [m["name"] for m in answer("models", "--search", "digits_swin")["models"]] == ["digits_swin"]
+    methods = {method["key"]: method for method in answer("methods")["methods"]}
+    assert {"tome", "uniform_ptq", "soft_logits", "layer_drop", "magnitude"} <= set(methods)
+    assert [knob["name"] for knob in methods["uniform_ptq"]["knobs"]][:2] == ["w_bits", "a_bits"]
+
+
+def test_data_tells_what_a_folder_holds(answer):
+    assert answer("data")["n"] == 2_000
+
+
+def test_for_people_there_are_tables(capsys, name):
+    for verb in (["models"], ["methods"], ["cost", "--model", name, "--step", "tome:r=4"], ["data"]):
+        assert main(verb) == 0
+        assert len(capsys.readouterr().out.splitlines()) >= 1
+    assert main(["measure", "--model", name, "--step", "tome:r=4", "--limit", "8", "--no-latency"]) == 0
+    told = capsys.readouterr().out
+    assert "Accuracy" in told
+    assert "paired interval" in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["mesure"], "did you mean 'measure'"),
+        ([], "required"),
+        (["cost"], "--model NAME"),
+        (["cost", "--model", "deit_tiny"], "did you mean 'deit_tiny_patch16_224'"),
+        (["cost", "--model", "{name}", "--step", "tom"], "did you mean 'tome'"),
+        (["cost", "--model", "{name}", "--step", "tome:rr=1"], "did you mean r"),
+        (["cost", "--model", "{name}", "--step", "tome:r=999"], "tome.r = 999 is outside"),
+        (["cost", "--model", "{name}", "--step", "tome:r"], "KEY:knob=value"),
+        (["cost", "--model", "{name}", "--recipe", "x"], "not from both"),
+        (["cost", "--model", "{name}", "--seed", "-1"], "seed"),
+        (["cost", "--model", "{name}", "--image", "0"], "'0' is no whole number from 1"),
+        (["cost", "--recipe", "nowhere.json"], "no recipe file"),
+        (["cost", "--recipe", "AAAA"], "damaged"),
+        (["cost", "--recipe", "x" * 5_000], "too long"),
+        (["cost", "--modle", "x"], "Unrecognized arguments: --modle"),
+        (["measure", "--model", "{name}", "--images", "/nowhere"], "no folder /nowhere"),
+        (["measure", "--model", "{name}", "--limit", "many"], "'many' is no whole number"),
+        (["measure", "--model", "{name}", "--threads", "100000", "--limit", "1"], "threads"),
+        (["compress", "--model", "{name}"], "--out"),
+        (["train", "digits_vit_bas"], "did you mean 'digits_vit_base'"),
+    ],
+)
+def test_a_mistake_is_one_sentence(complaint, name, arguments, part):
+    assert part in complaint(*(argument.format(name=name) for argument in arguments))
+
+
+def test_a_recipe_file_of_anything_else_is_refused(complaint, tmp_path):
+    path = tmp_path / "recipe.json"
+    for text in ("[]", "{", '{"model": 3}', "x" * 20_000, "[" * 10_000):
+        path.write_text(text)
+        assert "recipe" in complaint("cost", "--recipe", str(path)).lower()
+
+
+def test_what_nobody_expected_is_still_one_sentence(complaint, name, monkeypatch):
+    def fails(*_):
+        raise RuntimeError("line one\nline two")
+
+    monkeypatch.setattr("vitedge_core.compress.plan_recipe", fails)
+    assert "RuntimeError: line one line two" in complaint("cost", "--model", name)
+
+
+def _process(*arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "vitedge_core", *arguments], cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys; from vitedge_core.__main__ import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "assert not {'torch', 'timm', 'optuna', 'numpy'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+def test_interrupting_says_cancelled(name, number):
+    process = _process("measure", "--model", name, "--step", "soft_logits:seconds=600,images=1000000")
+    assert process.stderr is not None
+    while "Step 1" not in process.stderr.readline():  # progress appears once the work has begun
+        assert process.poll() is None
+    process.send_signal(number)
+    start = time.monotonic()
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert out == ""
+    assert err.splitlines()[-1] == "Cancelled."
+    assert time.monotonic() - start < 30
