@@ -5,18 +5,16 @@ import streamlit as st
 from vitedge_core.ui import cache, layout, recipe_editor, results, share, state, verdict
 
 actions = layout.header("Build", "Compose a recipe: costs follow every slider at once, accuracy a moment later.")
-layout.first_start()
-
-with st.sidebar:
-    with layout.guarded():
-        recipe_editor.model_picker()
-        recipe_editor.presets()
+with st.sidebar, layout.guarded():
+    recipe_editor.model_picker()
     composer = st.container()
+layout.first_start()
 
 with layout.guarded():
     recipe = state.current_recipe()
     planned, costs = cache.planned(recipe)
     with composer:
+        recipe_editor.presets()
         recipe_editor.steps(planned.problems, results.effects(costs))
         recipe_editor.adder()
         recipe_editor.own_things()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
 
@@ -54,23 +54,20 @@ def waterfall(steps: Sequence[Fall], baseline: float, texts: Sequence[str], unit
     sizes = [baseline, *[abs(step.change) for step in steps], end]
     colours = [BEFORE, *[LESS if step.change <= 0 else MORE for step in steps], WHOLE]
     names = ["Baseline", *_apart([step.label for step in steps]), "Compressed"]
-    figure = go.Figure(
-        go.Bar(
-            x=[_wrapped(name, max(9, 56 // len(names))) for name in names],
-            y=sizes, base=floors, marker={"color": colours}, text=list(texts), textposition="outside",
-            cliponaxis=False, hovertext=[f"{name}: {text}" for name, text in zip(names, texts, strict=True)],
-            hoverinfo="text",
-        )
+    bars = go.Bar(
+        x=[_wrapped(name, max(9, 56 // len(names))) for name in names],
+        y=sizes, base=floors, marker={"color": colours}, text=list(texts), textposition="outside", cliponaxis=False,
+        hovertext=[f"{name}: {text}" for name, text in zip(names, texts, strict=True)], hoverinfo="text",
     )  # fmt: skip
-    for place, level in enumerate([baseline, *[step.after for step in steps]]):
-        figure.add_shape(
-            type="line", x0=place + 0.4, x1=place + 0.6, y0=level, y1=level, line={"width": 1, "color": BEFORE}
-        )
-    top = max([baseline, *[step.after for step in steps]]) or 1
-    figure.update_yaxes(title=unit, range=[0, top * 1.15], tickformat="~s")
-    figure.update_xaxes(type="category", tickangle=0, automargin=True)
-    figure.update_layout(bargap=0.2)
-    return _framed(figure, height)
+    levels = [baseline, *[step.after for step in steps]]
+    links = [
+        {"type": "line", "x0": place + 0.4, "x1": place + 0.6, "y0": level, "y1": level,
+         "line": {"width": 1, "color": BEFORE}}
+        for place, level in enumerate(levels)
+    ]  # fmt: skip
+    level = {"type": "category", "automargin": True, "tickangle": 0}
+    axis = {"title": {"text": unit}, "range": [0, (max(levels) or 1) * 1.15], "tickformat": "~s"}
+    return go.Figure([bars], _layout(height, xaxis=level, yaxis=axis, bargap=0.2, shapes=links, showlegend=False))
 
 
 class Pair(NamedTuple):
@@ -111,29 +108,30 @@ def spoken(path: str) -> str:
 def block_bars(rows: Sequence[Pair], unit: str, height: int = 320) -> go.Figure:
     """One pair of bars for each part of the network: what it costs before, and beside it after."""
     names = [row.label for row in rows]
-    figure = go.Figure(
-        [
-            go.Bar(x=names, y=[row.before for row in rows], name="Baseline", marker={"color": BEFORE}),
-            go.Bar(x=names, y=[row.after for row in rows], name="Compressed", marker={"color": WHOLE}),
-        ]
-    )
-    figure.update_traces(hovertemplate="%{x}: %{y:.3s}<extra>%{fullData.name}</extra>")
-    figure.update_layout(barmode="group", bargap=0.25, bargroupgap=0.05)
-    figure.update_yaxes(title=unit, tickformat="~s", rangemode="tozero")
-    figure.update_xaxes(type="category", automargin=True)
-    return _framed(figure, height)
+    told = "%{x}: %{y:.3s}<extra>%{fullData.name}</extra>"
+    bars = [
+        go.Bar(x=names, y=values, name=name, marker={"color": colour}, hovertemplate=told)
+        for name, colour, values in (
+            ("Baseline", BEFORE, [row.before for row in rows]),
+            ("Compressed", WHOLE, [row.after for row in rows]),
+        )
+    ]
+    axis = {"title": {"text": unit}, "tickformat": "~s", "rangemode": "tozero"}
+    return go.Figure(bars, _layout(height, yaxis=axis, barmode="group", bargap=0.25, bargroupgap=0.05))
 
 
-def _framed(figure: go.Figure, height: int) -> go.Figure:
-    return figure.update_layout(
-        height=height,
-        margin={"l": 8, "r": 8, "t": 24, "b": 8},
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
-        showlegend=len(figure.data) > 1,
-        uirevision="keep",
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-    )
+def _layout(height: int, **own: Any) -> dict[str, Any]:
+    """What both figures share. Given at once, because plotly checks every later update anew."""
+    return {
+        "height": height,
+        "margin": {"l": 8, "r": 8, "t": 24, "b": 8},
+        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        "xaxis": {"type": "category", "automargin": True},
+        "uirevision": "keep",
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        **own,
+    }
 
 
 def _wrapped(label: str, width: int, lines: int = 3) -> str:

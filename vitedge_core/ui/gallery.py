@@ -49,10 +49,8 @@ def method(cls: type[Technique], *, opened: bool) -> None:
                 st.badge("looks at images", icon=":material/image:", color="gray")
             if card.trains:
                 st.badge("trains", icon=":material/model_training:", color="gray")
-            st.button(
-                "Try it", key=f"try-{card.key}", icon=":material/add:", on_click=_try, args=(card.key,),
-                help="Adds it to the recipe and opens the Build page.",
-            )  # fmt: skip
+            if st.button("Try it", key=f"try-{card.key}", icon=":material/add:", help="Adds it to your recipe."):
+                _try(card.key)
         st.markdown(text.lead)
         if card.measured:
             st.markdown(f":green-badge[:material/straighten: measured] {card.measured}")
@@ -100,9 +98,9 @@ def allowed(knob: Knob) -> str:
 def _try(key: str) -> None:
     try:
         state.add_step(Step.of(key))
-        st.switch_page("pages/build.py")
     except VitEdgeError as error:
         state.notice(str(error))
+    st.switch_page("pages/build.py")
 
 
 def support(key: str, models: Sequence[str]) -> list[str]:

@@ -39,7 +39,7 @@ def header(title: str, lead: str) -> DeltaGenerator:
 def first_start() -> None:
     """While PyTorch is loaded, once per server, the page shows its shape and says so."""
     if "vitedge_core.compress" not in sys.modules:
-        with st.skeleton(height=420):
+        with st.skeleton(height=420), st.spinner("Starting PyTorch, once; this takes a few seconds."):
             import vitedge_core.compress  # noqa: F401
 
 

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 SHOWN = 2  # knobs of a step that are always visible; the others are behind "More"
 FINEST = 400  # positions of a slider; a wider range gets a box for the number
-UP, DOWN, RESET, REMOVE, ABOUT = "Move up", "Move down", "Reset the knobs", "Remove", "About this method"
+UP, DOWN = ":material/arrow_upward: Move up", ":material/arrow_downward: Move down"
+RESET, ABOUT = ":material/restart_alt: Reset the knobs", ":material/menu_book: About this method"
+REMOVE = ":material/delete: Remove"
 
 
 def model_picker() -> None:
@@ -104,10 +106,13 @@ def _head(number: int, place: int, step: Step) -> None:
             f"**{place}. {cache.title_of(step)}**", key=key, width="stretch", wrap=True,
             on_change=lambda: state.change_step(number, Step(step.technique, step.params, bool(state.widget(key)))),
         )  # fmt: skip
-        st.menu_button(
+        chosen = st.menu_button(
             ":material/more_vert:", [UP, DOWN, RESET, ABOUT, REMOVE], key=f"menu-{number}", type="tertiary",
-            on_click=_menu, args=(number, step),
+            on_click=_menu, args=(number, step), help="Order, reset, remove",
         )  # fmt: skip
+    if chosen == ABOUT:
+        state.remember("method", step.technique)
+        st.switch_page("pages/methods.py")
 
 
 def _menu(number: int, step: Step) -> None:
@@ -118,9 +123,6 @@ def _menu(number: int, step: Step) -> None:
         state.change_step(number, Step(step.technique, enabled=step.enabled))
     elif chosen == REMOVE:
         state.remove_step(number)
-    elif chosen == ABOUT:
-        state.remember("method", step.technique)
-        st.switch_page("pages/methods.py")
 
 
 def _knobs(number: int, step: Step) -> None:

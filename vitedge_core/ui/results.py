@@ -26,8 +26,8 @@ FIGURES = {
 
 def cost_cards(before: Cost, after: Cost) -> None:
     """Four cards: what the compressed model takes, and how that compares."""
-    for column, (name, (title, meaning)) in zip(st.columns(4), FIGURES.items(), strict=True):
-        with column:
+    with st.grid(4, min_column_width=150):
+        for name, (title, meaning) in FIGURES.items():
             quantity.metric(title, getattr(after, name), getattr(before, name), key=name, help=meaning)
 
 
