@@ -164,7 +164,7 @@ def test_without_a_class_token_the_mean_query_looks():
     model = vit(class_token=False, global_pool="avg")
     seen = observe(model, image(model))
     right = referee(model, image(model))[0][0, 1].mean(0).view(4, 4)
-    assert seen.reader_name == "mean over all patches"
+    assert seen.reader_name == "average patch"
     assert torch.allclose(attention_map(seen, 0, 1), right, atol=1e-6)
 
 

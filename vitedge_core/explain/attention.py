@@ -311,7 +311,7 @@ def _reader(model: nn.Module, tokens: int, prefix: int) -> tuple[Tensor, str]:
         reader[: 2 if distilled else 1] = 0.5 if distilled else 1.0
         return reader, "class and distillation token" if distilled else "class token"
     reader[prefix:] = 1 / (tokens - prefix)
-    return reader, "mean over all patches"
+    return reader, "average patch"
 
 
 def _hierarchical(logits: Tensor, looks: list[_Look]) -> Observation:
@@ -322,7 +322,7 @@ def _hierarchical(logits: Tensor, looks: list[_Look]) -> Observation:
     )
     patches = first[0] * first[1]
     reader = torch.full((patches,), 1 / patches)
-    return Observation(logits, blocks, first, 0, blocks[-1].fate, reader, "mean over all patches")
+    return Observation(logits, blocks, first, 0, blocks[-1].fate, reader, "average patch")
 
 
 def _side(look: _Look) -> tuple[int, int]:

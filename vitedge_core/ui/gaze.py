@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import streamlit as st
+from PIL import ImageOps
 
 from vitedge_core.datasets.uploads import EXTENSIONS, MAX_BYTES, read_image
 from vitedge_core.errors import VitEdgeError
@@ -95,8 +96,7 @@ def _sample(model: str, row: DeltaGenerator) -> Picture | None:
 def _tile(images: LabelledImages, index: int, kept: str, *, chosen: bool) -> None:
     """A small image with its button."""
     name = images.class_names[images.label(index)]
-    small = images.image(index)
-    small.thumbnail((160, 160))
+    small = ImageOps.fit(images.image(index), (160, 160))
     st.image(small, width="stretch", alt=f"Test image {index + 1}, {name}")
     st.button(
         name, key=f"attention-pick-{index}", width="stretch", type="primary" if chosen else "secondary",
