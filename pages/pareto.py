@@ -24,6 +24,8 @@ def results() -> bool:
 with layout.guarded():
     newest = jobs.newest(KIND)
     running = newest is not None and newest.active
-    with st.expander("Sweep the knobs of this recipe", key="sweep", icon=":material/grid_on:", expanded=not running):
+    with st.expander(
+        "Measure more: sweep the knobs of this recipe", key="sweep", icon=":material/grid_on:", expanded=newest is None
+    ):
         sweep_form.form(state.current_recipe())
     jobs.live(results, active=running)

@@ -223,7 +223,8 @@ def _method(cls: Any) -> dict[str, Any]:
 
 def cost(arguments: argparse.Namespace) -> None:
     """Parameters, MACs, bytes and memory from the shapes alone."""
-    from vitedge_core.experiments.evaluate import costs, plain
+    from vitedge_core.experiments.evaluate import costs
+    from vitedge_core.experiments.evaluation import plain
 
     recipe = recipe_of(arguments)
     planned = _planned(recipe, arguments.image)
@@ -241,7 +242,8 @@ def compress(arguments: argparse.Namespace) -> None:
     """Carry out a recipe and write the package."""
     from vitedge_core.compress import compress as carry_out
     from vitedge_core.compress import context_for
-    from vitedge_core.experiments.evaluate import costs, plain
+    from vitedge_core.experiments.evaluate import costs
+    from vitedge_core.experiments.evaluation import plain
     from vitedge_core.export.package import write
     from vitedge_core.measure.size import weight_bytes
 

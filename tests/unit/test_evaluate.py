@@ -16,7 +16,8 @@ from vitedge_core.datasets.sets import open_images
 from vitedge_core.errors import Cancelled, VitEdgeError
 from vitedge_core.evidence import Evidence
 from vitedge_core.experiments import evaluate as subject
-from vitedge_core.experiments.evaluate import COSTS, FIGURES, costs, evaluate
+from vitedge_core.experiments.evaluate import costs, evaluate
+from vitedge_core.experiments.evaluation import COSTS, FIGURES
 from vitedge_core.models.trace import trace_model
 from vitedge_core.recipe import Recipe, Step
 

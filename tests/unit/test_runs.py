@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from vitedge_core.errors import Cancelled, VitEdgeError
 from vitedge_core.evidence import Evidence, Quantity
 from vitedge_core.experiments import runs, store
-from vitedge_core.experiments.evaluate import Evaluation
+from vitedge_core.experiments.evaluation import Evaluation
 from vitedge_core.experiments.runs import Run, all_runs, find, measured, record
 from vitedge_core.recipe import Recipe, Step
 
@@ -20,8 +21,8 @@ def url(tmp_path):
 
 
 @pytest.fixture(autouse=True)
-def _weights(monkeypatch):
-    monkeypatch.setattr(runs, "fingerprint", lambda model: f"weights of {model}")
+def _known_weights(monkeypatch):
+    monkeypatch.setattr(runs, "_weights", lambda model: f"weights of {model}")
 
 
 def share(value):
@@ -61,7 +62,7 @@ def test_find_wants_the_same_recipe_images_and_count(url, monkeypatch):
     assert not find(a_run(0.4).recipe, "d1", 500, url=url)
     assert find(recipe, "all", None, url=url)
     assert find(recipe, "all", 2000, url=url)
-    monkeypatch.setattr(runs, "fingerprint", lambda model: "trained anew")
+    monkeypatch.setattr(runs, "_weights", lambda model: "trained anew")
     assert not find(recipe, "d1", 500, url=url)
 
 
@@ -91,9 +92,11 @@ class Images:
 @pytest.fixture
 def evaluated(url, monkeypatch):
     """What was really evaluated, with a measurement that costs nothing."""
+    from vitedge_core.experiments import evaluate as module
+
     monkeypatch.setenv("VITEDGE_STORAGE", url)
-    monkeypatch.setattr(runs, "images_for", lambda model, images: Images)
-    monkeypatch.setattr(runs, "tested_on", lambda recipe, images: images)
+    monkeypatch.setattr(module, "images_for", lambda model, images: Images)
+    monkeypatch.setattr(module, "tested_on", lambda recipe, images: images)
     done = []
 
     def evaluate(recipe, images, limit, latency, *, report, cancelled):
@@ -102,7 +105,7 @@ def evaluated(url, monkeypatch):
         done.append((recipe, limit, latency))
         return replace(an_evaluation(n=limit, timed=latency), recipe=recipe)
 
-    monkeypatch.setattr(runs, "evaluate", evaluate)
+    monkeypatch.setattr(module, "evaluate", evaluate)
     return done
 
 
@@ -146,6 +149,25 @@ def test_processes_share_one_file(url, pytestconfig):
     ]
     assert [writer.wait(timeout=120) for writer in writers] == [0, 0, 0]
     assert len(all_runs(url)) == 36
+
+
+def test_threads_share_one_store(url):
+    """The page looks while the measuring thread writes, and neither has opened it before."""
+    problems = []
+
+    def write(ratio):
+        try:
+            record(a_run(ratio), url)
+        except VitEdgeError as error:
+            problems.append(error)
+
+    threads = [threading.Thread(target=write, args=(ratio,)) for ratio in (0.1, 0.2, 0.3, 0.4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert problems == []
+    assert len(all_runs(url)) == 4
 
 
 def test_a_store_that_is_none(tmp_path):

@@ -15,7 +15,7 @@ from vitedge_core.errors import Cancelled, VitEdgeError
 from vitedge_core.evidence import Quantity
 from vitedge_core.experiments import jobs
 from vitedge_core.experiments.jobs import State, status
-from vitedge_core.experiments.space import Axis, Space, read_space, values_between
+from vitedge_core.experiments.space import Axis, Space, range_around, read_space, values_between
 from vitedge_core.experiments.sweep import run_sweep
 from vitedge_core.recipe import Recipe, Step
 from vitedge_core.techniques.base import Knob
@@ -225,3 +225,15 @@ def test_whole_knobs_get_whole_values():
     assert values_between(knob, 2, 8, 4) == (2, 4, 6, 8)
     assert values_between(knob, 2, 4, 9) == (2, 3, 4)
     assert all(type(value) is int for value in values_between(knob, 2, 8, 4))
+
+
+def test_a_range_around_the_recipes_value():
+    ratio = Knob("ratio", 0.5, "", "", low=0.0, high=0.9, step=0.05)
+    assert range_around(ratio, 0.3) == pytest.approx((0.15, 0.6))
+    assert range_around(ratio, 0.8) == pytest.approx((0.4, 0.9))
+    assert range_around(ratio, 0.0) == (0.0, 0.9)
+    assert range_around(Knob("w_bits", 8, "", "", low=2, high=16, step=1), 3) == (2, 6)
+
+
+def test_a_title_in_words():
+    assert SPACE.title == "6 recipes of tiny: bits of weights × share removed"

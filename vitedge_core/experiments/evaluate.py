@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable
+from dataclasses import replace
 
 from torch import Tensor, nn
 
@@ -23,6 +22,7 @@ from vitedge_core.cost.report import cost
 from vitedge_core.datasets.sets import LabelledImages, open_images
 from vitedge_core.errors import VitEdgeError
 from vitedge_core.evidence import Quantity
+from vitedge_core.experiments.evaluation import COSTS, QUICK, Evaluation
 from vitedge_core.measure import accuracy
 from vitedge_core.measure.accuracy import Outcome, difference
 from vitedge_core.measure.latency import check_threads, compare
@@ -34,49 +34,6 @@ from vitedge_core.techniques.base import Context
 
 Report = Callable[[float, str], None]
 Cancel = Callable[[], bool]
-COSTS = ("params", "macs", "weight_bytes", "peak_memory_bytes")
-FIGURES = (*COSTS, "measured_memory_bytes", "latency_seconds", "accuracy")
-QUICK = 500  # images of a first answer
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """A recipe beside its baseline, on the same images.
-
-    baseline, compressed: figures by name, as in `FIGURES`; those that were not asked for are absent. n: images behind
-    the accuracies. difference: of the accuracies, paired. ratio: of the latencies, paired. images: what
-    `open_images` takes; digest: names the images themselves. notes: sentences that belong beside the figures.
-    """
-
-    recipe: Recipe
-    images: str
-    digest: str
-    n: int
-    baseline: Mapping[str, Quantity]
-    compressed: Mapping[str, Quantity]
-    difference: Quantity
-    ratio: Quantity | None = None
-    notes: tuple[str, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, as the command line prints them."""
-        return {
-            "recipe": self.recipe.to_dict(),
-            "images": {"where": self.images, "digest": self.digest, "n": self.n},
-            "baseline": plain(self.baseline, self.n),
-            "compressed": plain(self.compressed, self.n),
-            "difference": {**self.difference.to_dict(), "n": self.n},
-            "latency_ratio": self.ratio.to_dict() if self.ratio else None,
-            "notes": list(self.notes),
-        }
-
-
-def plain(figures: Mapping[str, Quantity], n: int | None = None) -> dict[str, Any]:
-    """Figures as plain values; the accuracy carries the number of images behind it."""
-    values = {name: quantity.to_dict() for name, quantity in figures.items()}
-    if n is not None and "accuracy" in values:
-        values["accuracy"]["n"] = n
-    return values
 
 
 def costs(plan: Plan) -> dict[str, Quantity]:

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from vitedge_core.errors import VitEdgeError
 from vitedge_core.evidence import Evidence, Quantity
-from vitedge_core.experiments.evaluate import QUICK, Evaluation, evaluate, images_for, tested_on
+from vitedge_core.experiments.evaluation import QUICK, Evaluation
 from vitedge_core.experiments.store import storage_url, stored, study
-from vitedge_core.models.load import fingerprint
 from vitedge_core.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -101,6 +100,8 @@ def measured(
         VitEdgeError: As `evaluate`, or the store is out of reach.
         Cancelled: Nothing is kept.
     """
+    from vitedge_core.experiments.evaluate import evaluate, images_for, tested_on
+
     chosen = images_for(recipe.model, images)
     known = find(recipe, tested_on(recipe, chosen).digest, limit, latency=latency)
     if known:
@@ -109,7 +110,7 @@ def measured(
     start = time.monotonic()
     evaluation = evaluate(recipe, chosen, limit, latency, report=report, cancelled=cancelled)
     seconds = time.monotonic() - start
-    weights = fingerprint(recipe.model)  # only now: the first use may have fetched them
+    weights = _weights(recipe.model)  # only now: the first use may have fetched them
     record(Run(evaluation, limit, chosen.title, weights, time.time(), seconds, origin, ENGINE, machine(), versions()))
     return evaluation
 
@@ -146,7 +147,7 @@ def find(
         latency: Whether it must know the latency too, measured on this machine.
         url: Of the store.
     """
-    weights = fingerprint(recipe.model)
+    weights = _weights(recipe.model)
     for run in reversed(_kept(url)):
         same = run.recipe.digest == recipe.digest and run.weights == weights and run.evaluation.digest == digest
         enough = limit in {run.limit, run.evaluation.n}
@@ -181,6 +182,13 @@ def versions() -> tuple[tuple[str, str], ...]:
         except PackageNotFoundError:  # installed in a way that leaves no version
             continue
     return tuple(sorted(found.items()))
+
+
+def _weights(model: str) -> str:
+    """Names the weights that the model has now."""
+    from vitedge_core.models.load import fingerprint
+
+    return fingerprint(model)
 
 
 def _kept(url: str | None) -> list[Run]:

@@ -14,7 +14,7 @@ from vitedge_core.errors import VitEdgeError
 from vitedge_core.recipe import MAX_JSON, Recipe, Scalar
 
 if TYPE_CHECKING:
-    from vitedge_core.techniques.base import Knob
+    from vitedge_core.techniques.base import Knob, Technique
 
 MAX_RECIPES = 2_000
 _MAX_FILE = 4 * MAX_JSON
@@ -52,8 +52,13 @@ class Space:
     @property
     def title(self) -> str:
         """What is swept, in words."""
-        varied = ", ".join(f"{self.recipe.steps[axis.step].technique}.{axis.knob}" for axis in self.axes)
-        return f"{self.recipe.model}: {varied}"
+        count = "1 recipe" if self.size == 1 else f"{self.size:,} recipes"
+        return f"{count} of {self.recipe.model}: {' × '.join(map(self._label, self.axes))}"
+
+    def _label(self, axis: Axis) -> str:
+        """What the knob is called on the pages."""
+        labels = {knob.name: knob.label.lower() for knob in _class(self.recipe.steps[axis.step].technique).knobs()}
+        return labels[axis.knob]
 
     def grid(self) -> Iterator[dict[str, Scalar]]:
         """The values of every recipe by axis; the last step varies fastest, so that first steps are shared."""
@@ -83,9 +88,6 @@ class Space:
         Raises:
             VitEdgeError: No knob, too many recipes, a step that is not there or off, a value outside a knob's range.
         """
-        import vitedge_core.techniques  # noqa: F401  fills the registry
-        from vitedge_core.registry import technique
-
         if not self.axes:
             raise VitEdgeError("Choose at least one knob to sweep.")
         if len({(axis.step, axis.knob) for axis in self.axes}) < len(self.axes):
@@ -97,7 +99,7 @@ class Space:
                 raise VitEdgeError(f"{self.name(axis)} needs at least one value, and no value twice.")
             for value in axis.values:
                 step = self.recipe.steps[axis.step].with_knob(axis.knob, value)
-                technique(step.technique).from_knobs(step.knobs)
+                _class(step.technique).from_knobs(step.knobs)
         if self.size > MAX_RECIPES:
             raise VitEdgeError(f"This grid has {self.size:,} recipes; at most {MAX_RECIPES:,} make a sweep.")
 
@@ -123,6 +125,25 @@ class Space:
             raise VitEdgeError(
                 'An axis of a space must look like {"step": 0, "knob": "ratio", "values": [0.2, 0.4]}.'
             ) from error
+
+
+def _class(key: str) -> type[Technique]:
+    import vitedge_core.techniques  # noqa: F401  fills the registry
+    from vitedge_core.registry import technique
+
+    return technique(key)
+
+
+def range_around(knob: Knob, value: float) -> tuple[float, float]:
+    """From half of a knob's value to twice of it, on its steps and within its range; all of it around 0."""
+    low, high, step = knob.low or 0, knob.high or 0, knob.step or 1
+    if not low < value <= high:
+        return low, high
+
+    def allowed(wish: float) -> float:
+        return min(max(low + round((wish - low) / step) * step, low), high)
+
+    return allowed(value / 2), allowed(2 * value)
 
 
 def values_between(knob: Knob, low: float, high: float, count: int) -> tuple[Scalar, ...]:

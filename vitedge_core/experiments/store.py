@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
 _LOCK_SECONDS = 60  # how long a process waits for another one's write
+_MADE_BY_ANOTHER = ("already exists", "unique constraint", "duplicate key")  # words of a database that we came second
+_opening = threading.Lock()  # two threads would both create the tables
 
 
 def storage_url() -> str:
@@ -33,7 +36,7 @@ def storage(url: str | None = None) -> BaseStorage:
     Raises:
         VitEdgeError: The URL is wrong, the database is out of reach, or the file is no database.
     """
-    with stored():
+    with stored(), _opening:
         return _open(url or storage_url())
 
 
@@ -96,7 +99,7 @@ def _open(url: str) -> BaseStorage:
         except RuntimeError as error:
             raise VitEdgeError(f"{_shown(url)} was written by another version of Optuna; use another store.") from error
         except Exception as error:  # two processes that create the tables at once: the slower one finds them there
-            if attempt == 4 or "already exists" not in str(error):
+            if attempt == 4 or not any(words in str(error).lower() for words in _MADE_BY_ANOTHER):
                 raise
             time.sleep(0.2 * (attempt + 1))
     raise AssertionError

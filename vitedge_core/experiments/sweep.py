@@ -144,7 +144,7 @@ class _Sitting:
         else:
             with stored():
                 self.study.tell(trial, [figures["accuracy"].value, figures["macs"].value])
-        self._tell(self._done() / total, f"{self._done()} of {total} recipes done")
+        self._tell(self._done() / total, f"{self._done()} of {total} recipes done{self._trouble()}")
 
     def give_back(self, trial: Trial) -> None:
         """Put a recipe that was begun back into the queue."""
@@ -156,12 +156,19 @@ class _Sitting:
 
     def summary(self) -> dict[str, Any]:
         """What the command line prints."""
+        return {
+            "study": self.study.study_name, "done": self._done(), "total": self.space.size,
+            "problems": {str(dict(_settings(trial))): problem for trial, problem in self._problems()},
+        }  # fmt: skip
+
+    def _problems(self) -> list[tuple[FrozenTrial, str]]:
         with stored():
             trials = self.study.get_trials(deepcopy=False)
-        problems = {str(t.params): t.user_attrs["problem"] for t in trials if "problem" in t.user_attrs}
-        return {
-            "study": self.study.study_name, "done": self._done(), "total": self.space.size, "problems": problems,
-        }  # fmt: skip
+        return [(trial, trial.user_attrs["problem"]) for trial in trials if "problem" in trial.user_attrs]
+
+    def _trouble(self) -> str:
+        problems = self._problems()
+        return f"; {len(problems)} could not be carried out, such as: {problems[0][1]}" if problems else ""
 
     def _retry(self, orphan: FrozenTrial) -> None:
         """The process that worked on this recipe died: queue it again, but not for ever."""

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-COLOURS = ("#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8A6D00")  # Okabe and Ito
+# after Okabe and Ito, at a lightness that stands out from white as well as from a dark page
+COLOURS = ("#1F87C9", "#12A07A", "#C4659B", "#DD6B1F", "#A07F00", "#7E8C99")
 SHAPES = ("circle", "square", "diamond", "triangle-up", "pentagon", "hexagon")
-FRONT, KNEE = "#7A8793", "#E69F00"
+FRONT, KNEE = "#7E8C99", "#E69F00"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ def pareto(marks: Sequence[Mark], title: str, suffix: str = "", height: int = 52
         _scatter(figure, [mark for mark in own if not mark.on_front], number, on_front=False)
         _scatter(figure, [mark for mark in own if mark.on_front], number, on_front=True)
     _ring(figure, [mark for mark in marks if mark.knee], "Knee", KNEE, "star")
-    _ring(figure, [mark for mark in marks if mark.here], "Your recipe", "#D55E00", "circle")
+    _ring(figure, [mark for mark in marks if mark.here], "Your recipe", "#DD6B1F", "circle")
     figure.update_yaxes(title="Accuracy", tickformat=".0%", automargin=True, zeroline=False)
     figure.update_xaxes(title=title, tickformat="~s", ticksuffix=suffix, automargin=True, zeroline=False)
     return figure.update_layout(
@@ -74,8 +75,8 @@ def _scatter(figure: go.Figure, marks: Sequence[Mark], number: int, *, on_front:
     if not marks:
         return
     colour, shape = COLOURS[number % len(COLOURS)], SHAPES[number % len(SHAPES)]
-    look = {"size": 11, "symbol": shape} if on_front else {"size": 8, "symbol": f"{shape}-open", "opacity": 0.5}
-    faint = _transparent(colour, 0.55 if on_front else 0.2)
+    look = {"size": 11, "symbol": shape} if on_front else {"size": 8, "symbol": f"{shape}-open", "opacity": 0.6}
+    faint = _transparent(colour, 0.7 if on_front else 0.3)
     figure.add_scatter(
         x=[mark.cost[0] for mark in marks], y=[mark.accuracy[0] for mark in marks], mode="markers",
         name=marks[0].group if on_front else f"{marks[0].group}, not on the front",

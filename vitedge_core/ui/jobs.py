@@ -38,7 +38,10 @@ def newest(kind: str) -> Job | None:
 
 
 def card(job: Job) -> None:
-    """Progress, time left, and the button that fits the state."""
+    """Progress, time left, and the button that fits the state; one line when it is finished."""
+    if job.state is State.FINISHED:
+        st.caption(f":material/check_circle: {job.title}. {job.text}.")
+        return
     with st.container(border=True, gap="small"):
         with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
             st.markdown(f"**{job.title}** :small[:gray[{_when(job)}]]")
@@ -72,8 +75,6 @@ def _attempt(action: Callable[[str], None], name: str) -> None:
 
 
 def _when(job: Job) -> str:
-    if job.state is State.FINISHED:
-        return ":material/check: finished"
     if job.seconds_left is None:
         return ""
     left = Quantity(job.seconds_left, "s", Evidence.PREDICTED, "the pace so far")

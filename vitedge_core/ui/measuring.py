@@ -15,7 +15,7 @@ from vitedge_core.ui import cache, state
 from vitedge_core.ui.worker import Report, Stage, Task, Work
 
 if TYPE_CHECKING:
-    from vitedge_core.experiments.evaluate import Evaluation
+    from vitedge_core.experiments.evaluation import Evaluation
 
 QUICK_IMAGES = 500
 POLL = 0.4  # seconds between two looks at a task under way

@@ -8,7 +8,7 @@ import streamlit as st
 
 from vitedge_core.errors import VitEdgeError
 from vitedge_core.evidence import Evidence, Quantity
-from vitedge_core.experiments.space import MAX_RECIPES, Axis, Space, values_between
+from vitedge_core.experiments.space import MAX_RECIPES, Axis, Space, range_around, values_between
 from vitedge_core.recipe import Recipe, Scalar
 from vitedge_core.text.human import duration
 from vitedge_core.ui import cache, layout, state
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from vitedge_core.techniques.base import Knob
 
 MOST_KNOBS = 3
-VALUES = 5
+VALUES = 4
 LIMITS = {200: "200, a first look", 500: "500", 0: "all"}
 Place = tuple[int, str]  # number of the step in the recipe, name of the knob
 
@@ -119,11 +119,14 @@ def _values(recipe: Recipe, place: Place, knob: Knob) -> tuple[Scalar, ...]:
         return tuple(st.pills(name, options, default=options, selection_mode="multi", key=key))
     kind: type[float] = int if isinstance(knob.default, int) else float
     low, high, step = kind(knob.low or 0), kind(knob.high or 0), kind(knob.step or 1)
-    left, right = st.columns([3, 1], gap="large", vertical_alignment="bottom")
+    start = recipe.steps[place[0]].knobs.get(knob.name, knob.default)
+    first, last = range_around(knob, float(start))
+    left, middle, right = st.columns([6, 2, 3], gap="medium", vertical_alignment="bottom")
     with left:
-        ends = st.slider(name, low, high, (low, high), step=step, key=f"{key}-range", help=knob.help)
-    with right:
+        ends = st.slider(name, low, high, (kind(first), kind(last)), step=step, key=f"{key}-range", help=knob.help)
+    with middle:
         count = st.number_input("Values", 1, 20, VALUES, key=f"{key}-count")
     values = values_between(knob, ends[0], ends[1], int(count))
-    st.caption(", ".join(f"{value:g}" for value in values))
+    with right:
+        st.markdown(" ".join(f":blue-badge[{value:g}]" for value in values))
     return values

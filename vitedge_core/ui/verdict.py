@@ -15,7 +15,7 @@ from vitedge_core.ui import cache, layout, measuring, quantity, state
 from vitedge_core.ui.measuring import POLL, Reading
 
 if TYPE_CHECKING:
-    from vitedge_core.experiments.evaluate import Evaluation
+    from vitedge_core.experiments.evaluation import Evaluation
 
 TITLES = {"accuracy": "Accuracy", "latency_seconds": "Latency"}
 HELP = {

@@ -1,0 +1,54 @@
+"""The outcome of measuring a recipe, as a plain value: whoever only reads it needs no PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from vitedge_core.evidence import Quantity
+from vitedge_core.recipe import Recipe
+
+COSTS = ("params", "macs", "weight_bytes", "peak_memory_bytes")
+FIGURES = (*COSTS, "measured_memory_bytes", "latency_seconds", "accuracy")
+QUICK = 500  # images of a first answer
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """A recipe beside its baseline, on the same images.
+
+    baseline, compressed: figures by name, as in `FIGURES`; those that were not asked for are absent. n: images behind
+    the accuracies. difference: of the accuracies, paired. ratio: of the latencies, paired. images: what
+    `open_images` takes; digest: names the images themselves. notes: sentences that belong beside the figures.
+    """
+
+    recipe: Recipe
+    images: str
+    digest: str
+    n: int
+    baseline: Mapping[str, Quantity]
+    compressed: Mapping[str, Quantity]
+    difference: Quantity
+    ratio: Quantity | None = None
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as the command line prints them."""
+        return {
+            "recipe": self.recipe.to_dict(),
+            "images": {"where": self.images, "digest": self.digest, "n": self.n},
+            "baseline": plain(self.baseline, self.n),
+            "compressed": plain(self.compressed, self.n),
+            "difference": {**self.difference.to_dict(), "n": self.n},
+            "latency_ratio": self.ratio.to_dict() if self.ratio else None,
+            "notes": list(self.notes),
+        }
+
+
+def plain(figures: Mapping[str, Quantity], n: int | None = None) -> dict[str, Any]:
+    """Figures as plain values; the accuracy carries the number of images behind it."""
+    values = {name: quantity.to_dict() for name, quantity in figures.items()}
+    if n is not None and "accuracy" in values:
+        values["accuracy"]["n"] = n
+    return values
