@@ -150,8 +150,7 @@ class Plan:
 
     def map_ops(self, edit: Callable[[Op], Op | None]) -> Plan:
         """The plan with every operation edited; None removes it."""
-        edited = (edit(op) for op in self.ops)
-        return replace(self, ops=tuple(op for op in edited if op is not None))
+        return replace(self, ops=tuple([new for op in self.ops if (new := edit(op)) is not None]))
 
     def _with_block(self, index: int, block: Block) -> Plan:
         return replace(self, blocks=(*self.blocks[:index], block, *self.blocks[index + 1 :]))

@@ -6,8 +6,9 @@ Gholami, Kim, Dong, Yao, Mahoney, Keutzer, "A Survey of Quantization Methods for
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import torch
@@ -119,8 +120,11 @@ class UniformPtq(Technique):
 
     def plan(self, plan: Plan) -> Plan:
         """Exact: bits by path, and the bytes of the scales."""
+        alike: dict[Site, list[str]] = defaultdict(list)  # one pass over the plan for all that get the same bits
         for site in self._sites(plan):
             paths = (f"{site.path}.scores", f"{site.path}.mix") if site.attention else (site.path,)
+            alike[replace(site, path="")] += paths
+        for site, paths in alike.items():
             plan = plan.set_bits(paths, weights=site.w_bits, activations=site.a_bits, scales=self._scale_bytes(site))
         return plan
 
@@ -130,14 +134,14 @@ class UniformPtq(Technique):
         if sites is None:
             sites = self.decide(model, trace_model(model, image=_image_size(context.images)), context).sites
         assert sites is not None
-        batches = context.images.split(BATCH)
         watched: dict[str, int] = {}
         for site in sites:
             watched |= self._place(model, site)
+        batches = context.images.split(BATCH) if watched else ()  # weights alone need no images
         model.eval()
         for path in watched:
             put(model, path, Watch(context.generator, len(batches)))
-        self._observe(model, batches if watched else (), context)
+        self._observe(model, batches, context)
         self._settle(model, watched, sites, context)
         return model
 
