@@ -69,7 +69,7 @@ def _offers(model: str, plan: Plan) -> Iterable[tuple[str, str, str, list[Step]]
     yield "heal", "Prune, then distil", "Half the MACs, then a minute of training with the uncut model as teacher.", [
         *halved, Step.of("soft_logits", seconds=60)
     ] if halved else []  # fmt: skip
-    yield "microcontroller", "For a microcontroller", "A quarter of the arithmetic, 4-bit weights, 8-bit activations.", [
+    yield "microcontroller", "For a microcontroller", "A quarter of the MACs, 4-bit weights, 8-bit activations.", [
         *_pruned(model, lambda after: after.macs <= 0.25 * plan.macs), Step.of("uniform_ptq", w_bits=4, a_bits=8)
     ]  # fmt: skip
     yield "everything", "A bit of everything", "A fifth of the units, fewer tokens and 8 bits, one after the other.", [
