@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch.nn.functional as F
 from torch import nn
 
 from vitedge_core.registry import register
@@ -37,7 +38,8 @@ class HeadMlpMagnitude(Narrowing):
 
     When it fails:
         Small weights that meet large activations matter, and large ones that cancel do not; Taylor importance sees
-        both. A global ranking compares layers whose weights differ in size, so norms are divided by their layer's mean.
+        both. Sizes mean different things in different layers; a global ranking divides them by the norm of their layer,
+        which is only a remedy.
 
     Reference:
         Li et al., ICLR 2017, for filters of convolutions; here for heads and neurons.
@@ -62,6 +64,6 @@ class HeadMlpMagnitude(Narrowing):
     def scores(
         self, model: nn.Module, handles: Sequence[BlockHandle], means: Sequence[Inner] | None, context: Context
     ) -> list[Inner]:
-        """Norms, each divided by the mean of its layer, so that layers can compete."""
+        """Norms, each divided by the norm of its layer, so that layers can compete."""
         norms = magnitudes(handles, NORMS[::-1].index(self.norm) + 1)
-        return [Inner(n.heads / n.heads.mean(), n.hidden / n.hidden.mean()) for n in norms]
+        return [Inner(F.normalize(norm.heads, dim=0), F.normalize(norm.hidden, dim=0)) for norm in norms]

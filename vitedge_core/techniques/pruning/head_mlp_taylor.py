@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch.nn.functional as F
 from torch import nn
 
 from vitedge_core.errors import VitEdgeError
@@ -64,11 +65,12 @@ class HeadMlpTaylor(Narrowing):
     def scores(
         self, model: nn.Module, handles: Sequence[BlockHandle], means: Sequence[Inner] | None, context: Context
     ) -> list[Inner]:
-        """Mean over images of |gate x gradient|."""
+        """Mean over images of |gate x gradient|, divided by the norm of its layer, so that layers can compete."""
         if context.labels is None:
             raise VitEdgeError(
                 "head_mlp_taylor needs labelled calibration images of the model's own classes; "
                 "choose head_mlp_magnitude, which needs no labels."
             )
         tick = context.ticker("Weighing heads and neurons")
-        return taylor(model, handles, context.images, context.labels, means=means, tick=tick)
+        found = taylor(model, handles, context.images, context.labels, means=means, tick=tick)
+        return [Inner(F.normalize(score.heads, dim=0), F.normalize(score.hidden, dim=0)) for score in found]
