@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 from pathlib import Path
 
 import homegrown
@@ -13,6 +14,7 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 from torch import Tensor, nn
 
+from vitedge_core.errors import Cancelled
 from vitedge_core.experiments import gaze
 from vitedge_core.explain.attention import Observation
 from vitedge_core.recipe import Recipe, Step
@@ -145,6 +147,37 @@ def test_a_model_without_attention_still_says_what_it_sees(model, monkeypatch):
     app = opened(Recipe(model, (TOME,), seed=1))
     assert "There is no map of where it looks." in words(app)
     assert charts(app) == 1
+
+
+def test_a_recipe_that_trains_starts_on_a_click_reports_and_can_be_cancelled(model, monkeypatch):
+    go, look = threading.Event(), gaze.look
+
+    def slowly(recipe, image, images, report, cancelled):
+        report(0.25, "Training, a quarter done")
+        while not go.wait(0.02):
+            if cancelled():
+                raise Cancelled
+        return look(recipe.baseline, image)
+
+    monkeypatch.setattr(gaze, "look", slowly)
+    app = opened(Recipe(model, (Step.of("soft_logits"),)))
+    assert charts(app) == 0
+    app.button(key="attention-start").click().run()
+    for _ in range(200):
+        if any("quarter" in bar.proto.text for bar in app.get("progress")):
+            break
+        app.run()
+    else:
+        raise AssertionError("no progress was shown")
+    app.button(key="attention-cancel").click().run()
+    assert charts(app) == 0
+    go.set()
+    app.button(key="attention-start").click().run()
+    for _ in range(200):
+        if charts(app):
+            break
+        app.run()
+    assert charts(app) == 3
 
 
 def upload(app: AppTest, data: bytes, name: str) -> AppTest:

@@ -10,7 +10,7 @@ import timm
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from timm.models.swin_transformer import SwinTransformer
+from timm.models.swin_transformer import SwinTransformer, window_partition
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.overrides import _len_torch_function_stack
@@ -179,6 +179,19 @@ def test_swin_windows_are_stitched_where_they_were():
     for block in range(4):
         assert attention_map(seen, block).shape == (16, 16)
         assert float(attention_map(seen, block).sum()) == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["swin", "swin, padded", "swinv2"])
+def test_places_are_those_of_timms_own_windows(name):
+    """The numbers of the tokens, rolled, padded and cut by timm, end up where the probabilities say they are."""
+    model = MODELS[name]()
+    blocks = [block for stage in model.layers for block in stage.blocks]
+    for block, found in zip(blocks, observe(model, image(model)).blocks, strict=True):
+        side = int(found.fate.tokens**0.5)
+        numbers = torch.arange(side * side).view(1, side, side, 1).roll(tuple(-s for s in block.shift_size), (1, 2))
+        (rows, columns) = block.window_size
+        numbers = nn.functional.pad(numbers, (0, 0, 0, -side % columns, 0, -side % rows), value=-1)
+        assert torch.equal(found.places, window_partition(numbers, block.window_size).flatten(1))
 
 
 @settings(max_examples=12, deadline=None)

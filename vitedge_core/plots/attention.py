@@ -294,5 +294,5 @@ def _source(pixels: Pixels, *, grey: bool, side: int = _SHARP, smooth: bool = Tr
     elif side < _SHARP:
         picture.thumbnail((side, side))
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
+    picture.save(buffer, "PNG", compress_level=1)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

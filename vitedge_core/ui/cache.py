@@ -16,8 +16,12 @@ from vitedge_core.ui import state
 from vitedge_core.ui.worker import Task, Work, Worker
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from vitedge_core.compress import Planned
     from vitedge_core.cost.report import Cost
+    from vitedge_core.datasets.sets import LabelledImages
+    from vitedge_core.experiments.gaze import Gaze
     from vitedge_core.experiments.presets import Preset
     from vitedge_core.models.zoo import ModelCard
     from vitedge_core.techniques.base import Technique
@@ -111,6 +115,40 @@ def without_weights(model: str) -> str | None:
     from vitedge_core.models.load import has_weights, load
 
     return None if has_weights(model) else load(model).note
+
+
+def test_images(model: str, images: str | None) -> str | None:
+    """What `open_images` takes for pictures to show to the model: the person's folder, the model's own, or None."""
+    from vitedge_core.compress import default_images
+
+    return images or default_images(model)
+
+
+@st.cache_resource(max_entries=8, ttl=300, show_spinner="Opening the images …")
+def gallery(model: str, where: str) -> tuple[LabelledImages, tuple[int, ...]]:
+    """A set of labelled images, and the numbers of a few that show its classes.
+
+    Raises:
+        VitEdgeError: There is no such set, or its classes are not the model's.
+    """
+    from vitedge_core.compress import matching
+    from vitedge_core.datasets.sets import open_images
+
+    images = matching(model, open_images(where))
+    first = {images.label(index): index for index in reversed(range(min(len(images), 200)))}
+    return images, tuple(first[label] for label in sorted(first)[:10])
+
+
+@st.cache_resource(max_entries=16, show_spinner="Carrying out the recipe and looking at the image …")
+def gaze(recipe: Recipe, images: str | None, digest: str, _image: Image.Image) -> Gaze:
+    """What a model and what the recipe makes of it see in an image; `digest` names the image.
+
+    Raises:
+        VitEdgeError: The model has no weights here, or a step cannot be carried out.
+    """
+    from vitedge_core.experiments.gaze import look
+
+    return look(recipe, _image, images)
 
 
 def background(key: tuple[Any, ...], work: Work, order: int = 0) -> Task:

@@ -6,7 +6,7 @@ import hashlib
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import streamlit as st
 from PIL import ImageOps
@@ -16,7 +16,7 @@ from vitedge_core.errors import VitEdgeError
 from vitedge_core.plots import attention as figures
 from vitedge_core.recipe import Recipe
 from vitedge_core.ui import cache, layout, quantity, state
-from vitedge_core.ui.worker import Stage, Task
+from vitedge_core.ui.worker import Stage, Task, Work
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -116,48 +116,55 @@ def _picture(image: Image.Image, title: str, truth: int | None = None, mask: Ten
 def seen(recipe: Recipe, picture: Picture) -> Gaze | None:
     """What both models make of the image; None while a recipe that trains is still to be carried out."""
     known, images = cache.catalogue(), state.images()
+    key = ("gaze", recipe.digest, images, picture.digest)
+    cache.leave_but(key, purposes=("gaze",))
     if not any(known[step.technique].card.trains for step in recipe.active):
         return cache.gaze(recipe, images, picture.digest, picture.image)
-    key = ("gaze", recipe.digest, images, picture.digest)
     task = cache.found(key)
     if task is not None and task.stage is Stage.DONE:
         return task.result
-    if task is None and state.recall("gaze") != recipe.digest:
-        _offer(recipe)
+    if state.recall("gaze") != recipe.digest or (task is not None and task.stage is Stage.FAILED):
+        _offer(recipe, key, task)
         return None
-    if task is None or task.stage is Stage.CANCELLED:
-        task = _start(key, recipe, picture)
-    st.fragment(_follow, run_every=0.4 if task.active else None)(task)
+    if task is None or task.stage is Stage.CANCELLED or task.unwanted.is_set():
+        task = cache.background(key, _work(recipe, picture))
+    st.fragment(_follow, run_every=0.4)(task)
     return None
 
 
-def _offer(recipe: Recipe) -> None:
+def _offer(recipe: Recipe, key: tuple[Any, ...], failed: Task | None) -> None:
+    """The button that starts a recipe which takes a while, and what went wrong the last time."""
+    if failed is not None and failed.stage is Stage.FAILED:
+        st.error(failed.error, icon=":material/error:")
     with st.container(border=True):
         st.markdown("This recipe trains the model, which takes a while; then it is kept for this page and for Build.")
         st.button(
             "Carry out the recipe", key="attention-start", type="primary", icon=":material/play_circle:",
-            on_click=state.remember, args=("gaze", recipe.digest),
+            on_click=_begin, args=(recipe, key),
         )  # fmt: skip
 
 
-def _start(key: tuple[object, ...], recipe: Recipe, picture: Picture) -> Task:
-    from vitedge_core.experiments.gaze import look
+def _begin(recipe: Recipe, key: tuple[Any, ...]) -> None:
+    cache.worker().forget(key)
+    state.remember("gaze", recipe.digest)
+
+
+def _work(recipe: Recipe, picture: Picture) -> Work:
+    from vitedge_core.experiments import gaze
 
     images = state.images()
-    return cache.background(key, lambda report, stop: look(recipe, picture.image, images, report, stop))
+    return lambda report, cancelled: gaze.look(recipe, picture.image, images, report, cancelled)
 
 
 def _follow(task: Task) -> None:
-    if task.stage is Stage.FAILED:
-        st.error(task.error, icon=":material/error:")
-    elif not task.active:
+    """Progress of the background work; the page is drawn anew when it ends."""
+    if not task.active:
         st.rerun()
-    else:
-        st.progress(task.fraction, text=task.text)
-        if st.button("Cancel", key="attention-cancel", icon=":material/stop_circle:", type="tertiary"):
-            state.remember("gaze", None)
-            cache.leave_but(purposes=("gaze",))
-            st.rerun(scope="app")
+    st.progress(task.fraction, text=task.text)
+    if st.button("Cancel", key="attention-cancel", icon=":material/stop_circle:", type="tertiary"):
+        state.remember("gaze", None)
+        cache.leave_but(purposes=("gaze",))
+        st.rerun()
 
 
 def names_of(model: str, count: int) -> Sequence[str]:
