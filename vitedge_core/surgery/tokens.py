@@ -52,7 +52,7 @@ def places_after(metric: Tensor, prefix: int, r: int) -> Tensor:
     Args:
         metric: [B, N, d]; tokens are compared by the cosine of these.
         prefix: Leading tokens that neither merge nor receive.
-        r: Pairs to merge, at most `mergeable(N, prefix, r)`.
+        r: Pairs to merge, 1 to `mergeable(N, prefix, r)`.
 
     Returns:
         Place of each token among the N - r that remain, int64 [B, N].

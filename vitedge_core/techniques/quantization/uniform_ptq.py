@@ -166,6 +166,8 @@ class UniformPtq(Technique):
         """Bytes of scales and zero points in a file, with the header entries that name those of weights."""
 
         def count(op: Op) -> int:
+            if not (op.weights or site.attention):
+                return 0  # another operation of the same layer
             inputs = (2 if site.attention else 1) * PAIR if site.a_bits < FLOAT_BITS else 0
             if site.w_bits == FLOAT_BITS:
                 return inputs
