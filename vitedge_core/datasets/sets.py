@@ -89,7 +89,7 @@ class DigitImages(LabelledImages):
     class_names = wild_digits.CLASSES
 
     def __init__(self) -> None:
-        self.digest = f"digits-v{wild_digits.VERSION}-0"
+        self.digest = f"digits-v{wild_digits.VERSION}-{wild_digits.DIFFICULTY}-0"
 
     def __len__(self) -> int:
         return wild_digits.TEST_IMAGES

@@ -27,7 +27,7 @@ SIZE = 48
 CLASSES = tuple(str(digit) for digit in range(10))
 TEST_IMAGES = 2_000
 BLOCK = 250  # images that share one generator
-DIFFICULTY = 0.8  # of the set as it is measured; training goes on to 1, harder than any test
+DIFFICULTY = 0.9  # of the set as it is measured; training goes on to 1, harder than any test
 VERSION = 1  # raise it when the images change, so that no stale cache is read
 SPLITS = ("train", "test")
 _GLYPH = 32  # side of the smoothed handwriting sample the warps read from
@@ -197,7 +197,7 @@ def load(split: str = "test", count: int = TEST_IMAGES, seed: int = 0) -> Digits
     """The first `count` images of a split as it is measured, from the cache on disk when they are there."""
     if not 1 <= count <= 100_000:
         raise VitEdgeError(f"The digits can give 1 to 100,000 images at once, not {count}.")
-    path = data_folder("datasets") / f"wild_digits-v{VERSION}-{split}-{count}-{seed}.npz"
+    path = data_folder("datasets") / f"wild_digits-v{VERSION}-{DIFFICULTY}-{split}-{count}-{seed}.npz"
     if path.exists():
         try:
             with np.load(path, allow_pickle=False) as stored:
