@@ -49,7 +49,7 @@ def digits_vit_small(pretrained: bool = False, **kwargs: Any) -> VisionTransform
 
 @register_model
 def digits_convnet(pretrained: bool = False, **kwargs: Any) -> ByobNet:
-    """Residual convolutional network, the teacher: 24x24, 12x12 and 6x6 maps of 32, 64 and 96 channels; 0.4 M."""
+    """Residual convolutional network, the teacher: 24x24, 12x12 and 6x6 maps of 32, 64 and 96 channels; 0.2 M."""
     shape = ByoModelCfg(
         blocks=tuple(
             ByoBlockCfg(type="basic", d=depth, c=width, s=stride, gs=0, br=1.0)
