@@ -24,7 +24,8 @@ NO_STEPS = "The recipe has no step to carry out, so both sides show the same mod
 layout.header("Attention", "Where a vision transformer looks, and what your recipe does to it.")
 layout.first_start()
 
-from vitedge_core.ui import gaze as widgets  # noqa: E402  it loads PyTorch, which first_start announces
+from vitedge_core.ui import gaze as widgets  # noqa: E402  they load PyTorch, which first_start announces
+from vitedge_core.ui import pictures  # noqa: E402
 
 with layout.guarded():
     recipe = state.current_recipe()
@@ -42,7 +43,7 @@ with layout.guarded():
         with st.container(border=True):
             picture = None
             with layout.guarded():
-                picture = widgets.pick(recipe.model)
+                picture = pictures.pick(recipe.model)
         found = widgets.seen(recipe, picture) if picture else None
         if picture and found:
             names = widgets.names_of(recipe.model, len(found.before.logits))

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.overrides import _len_torch_function_stack
 
 import vitedge_core.models.bundled.architectures  # noqa: F401  registers the bundled networks
-from vitedge_core.explain.attention import all_maps, attention_map, observe, rollout, rollout_map
+from vitedge_core.explain.attention import all_maps, attention_map, rollout, rollout_map
+from vitedge_core.explain.observer import observe
 from vitedge_core.surgery.blocks import drop_blocks
 from vitedge_core.surgery.heads import keep_heads
 from vitedge_core.surgery.host import blocks as handles

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from vitedge_core.plots import attention as figures
+from vitedge_core.plots import predictions as said
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (48, 48, 3), dtype=np.uint8)
 EVEN = np.full((4, 4), 1 / 16)
@@ -49,13 +50,13 @@ def test_every_column_of_the_strip_has_a_scale_of_its_own():
 
 def test_predictions_show_what_either_model_finds_likely():
     before, after = np.array([0.7, 0.1, 0.2, 0.0]), np.array([0.1, 0.85, 0.0, 0.05])
-    assert figures.likeliest(before, after, 3) == [1, 0, 2]
-    figure = figures.predictions(before, after, ["a", "b", "c", "d"], truth=0, count=3)
+    assert said.likeliest(before, after, 3) == [1, 0, 2]
+    figure = said.predictions(before, after, ["a", "b", "c", "d"], truth=0, count=3)
     compressed, baseline = figure.data
     assert list(baseline.y) == ["c", "a ✓", "b"]  # plotly draws the first one lowest
     assert [text.endswith("◀") for text in baseline.text] == [False, True, False]
     assert [text.endswith("◀") for text in compressed.text] == [False, False, True]
-    assert figures.prediction_rows(before, after, ["a", "b", "c", "d"], 0)[1]["true class"] == "yes"
+    assert said.prediction_rows(before, after, ["a", "b", "c", "d"], 0)[1]["true class"] == "yes"
 
 
 def test_tokens_are_fenced_in_and_listed():

@@ -15,9 +15,10 @@ from vitedge_core.compress import Compressed, compress, context_for, load_traine
 from vitedge_core.datasets.uploads import as_seen, prepared
 from vitedge_core.datasets.wild_digits import CLASSES as DIGITS
 from vitedge_core.evidence import Quantity
-from vitedge_core.explain.attention import Head, Observation, attention_map, observe, rollout_map
+from vitedge_core.explain.attention import Head, Observation, attention_map, rollout_map
 from vitedge_core.explain.fate import Fate
 from vitedge_core.explain.lineage import Origin, origins
+from vitedge_core.explain.observer import observe
 from vitedge_core.models.load import preprocessing
 from vitedge_core.models.zoo import card
 from vitedge_core.recipe import Recipe

@@ -1,4 +1,4 @@
-"""The figures of the Attention page: heat maps over the image, all blocks at a glance, predictions side by side.
+"""Heat maps of attention over the image, all blocks at a glance, and the patches that tokens put together.
 
 Every map is a heat map over a grey copy of the image, so that colour always means attention. Scales are shared by
 whatever stands side by side, or the eye would compare colours that mean different things.
@@ -23,7 +23,7 @@ Map = NDArray[np.floating[Any]]  # [h, w], shares of all attention
 # Inferno: even steps of brightness, told apart by every kind of colour vision and in print. Its own first colour,
 # #000004, is one that Streamlit's theme takes for a place to put a colour of its own.
 SCALE = ["#03020A", "#1B0C41", "#4A0C6B", "#781C6D", "#A52C60", "#CF4446", "#ED6925", "#FB9B06", "#F7D13D", "#FCFFA4"]
-BEFORE, AFTER = "#9AA8B5", "#0072B2"
+FRAME = "#0072B2"
 _SHARP = 384  # pixels a side that a small image is enlarged to, so that the browser does not blur it
 _QUIET = {
     "showgrid": False,
@@ -106,7 +106,7 @@ def strip(
     figure.add_trace(_targets(centres, heights, labels, [name for name, _ in rows]))
     if chosen is not None:
         figure.add_shape(type="rect", x0=centres[chosen] - 0.54, x1=centres[chosen] + 0.54, y0=-0.04,
-                         y1=heights[-1] + 0.54, line={"color": AFTER, "width": 3})  # fmt: skip
+                         y1=heights[-1] + 0.54, line={"color": FRAME, "width": 3})  # fmt: skip
     ticks = {"showgrid": False, "zeroline": False, "fixedrange": True, "ticks": ""}
     figure.update_xaxes(
         range=[-0.06, centres[-1] + 0.56],
@@ -124,59 +124,6 @@ def strip(
     figure.update_layout(height=height, margin={"l": 4, "r": 4, "t": 26, "b": 4}, plot_bgcolor="rgba(0,0,0,0)",
                          showlegend=False, clickmode="event+select", dragmode=False)  # fmt: skip
     return figure
-
-
-def predictions(
-    before: NDArray[np.floating[Any]], after: NDArray[np.floating[Any]], names: Sequence[str], truth: int | None = None,
-    count: int = 5,
-) -> go.Figure:  # fmt: skip
-    """The classes that either model finds most likely, with both probabilities; the true one is marked.
-
-    Args:
-        before: [K] probabilities.
-        after: [K].
-        names: Of the classes.
-        truth: The true class, where it is known.
-        count: How many classes.
-    """
-    shown = likeliest(before, after, count)[::-1]
-    labels = [_marked(names[index], true=index == truth) for index in shown]
-    figure = go.Figure()
-    for name, values, colour in (("compressed", after, AFTER), ("baseline", before, BEFORE)):
-        best = int(values.argmax())
-        figure.add_trace(
-            go.Bar(
-                name=name, y=labels, x=[float(values[index]) for index in shown], orientation="h",
-                marker={"color": colour},
-                text=[f"{values[index]:.1%}" + (" ◀" if index == best else "") for index in shown],
-                textposition="outside", cliponaxis=False, hovertemplate="%{y}: %{x:.2%}<extra>" + name + "</extra>",
-            )
-        )  # fmt: skip
-    figure.update_xaxes(range=[0, 1.16], tickformat=".0%", fixedrange=True, tickvals=[0, 0.25, 0.5, 0.75, 1])
-    figure.update_yaxes(type="category", fixedrange=True)
-    figure.update_layout(
-        height=70 + 46 * len(shown), barmode="group", bargap=0.3, bargroupgap=0.06,
-        margin={"l": 4, "r": 4, "t": 30, "b": 4},
-        legend={"orientation": "h", "yanchor": "bottom", "y": 1.0, "x": 0, "traceorder": "reversed"},
-    )  # fmt: skip
-    return figure
-
-
-def likeliest(before: NDArray[np.floating[Any]], after: NDArray[np.floating[Any]], count: int = 5) -> list[int]:
-    """The `count` classes that either model finds most likely, in falling order of the larger probability."""
-    order = np.argsort(-np.maximum(before, after), kind="stable")
-    return [int(index) for index in order[:count]]
-
-
-def prediction_rows(
-    before: NDArray[np.floating[Any]], after: NDArray[np.floating[Any]], names: Sequence[str], truth: int | None = None
-) -> list[dict[str, Any]]:
-    """The table twin of `predictions`."""
-    return [
-        {"class": names[index], "baseline": f"{before[index]:.2%}", "compressed": f"{after[index]:.2%}",
-         "true class": "yes" if index == truth else ""}
-        for index in likeliest(before, after)
-    ]  # fmt: skip
 
 
 def map_rows(maps: Sequence[tuple[str, Map | None]]) -> list[dict[str, Any]]:
@@ -213,11 +160,6 @@ def _peak(found: Map | None) -> str:
         return "removed"
     row, column = np.unravel_index(int(found.argmax()), found.shape)
     return f"row {row + 1}, column {column + 1}: {found.max():.1%}"
-
-
-def _marked(name: str, *, true: bool) -> str:
-    shown = name if len(name) <= 24 else name[:23] + "…"
-    return f"{shown} ✓" if true else shown
 
 
 def _top(maps: Sequence[Map | None]) -> float:
