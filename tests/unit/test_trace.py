@@ -156,6 +156,17 @@ def test_operations_are_called_by_the_modules_they_come_from():
     assert (by_path["pos_embed"].kind, by_path["pos_embed"].params) == (Kind.EMBEDDING, 65 * 128)
 
 
+def test_norms_and_convolutions_hold_what_is_theirs():
+    plan = trace("digits_convnet")
+    first = next(op for op in plan.ops if op.path == "stages.0.0.conv1_kxk.conv")
+    assert (first.rows, first.inputs, first.outputs, first.weights) == (24 * 24, 9 * 32, 32, 9 * 32 * 32)
+    norm = next(op for op in plan.ops if op.path == "stages.0.0.conv1_kxk.bn")
+    assert (norm.kind, norm.others, norm.buffers) == (Kind.NORM, 2 * 32, 2 * 32 * 4 + 8)
+    assert not any(op.kind is Kind.EMBEDDING for op in plan.ops)
+    bare = {op.path for op in trace("vit_small_patch14_reg4_dinov2").ops if op.kind is Kind.EMBEDDING}
+    assert bare == {"cls_token", "pos_embed", "reg_token"}
+
+
 def test_kinds_and_halves():
     plan = trace("swin_tiny_patch4_window7_224")
     told = {op.path.removeprefix("layers.2.blocks.3."): (op.kind, op.half) for op in plan.ops if op.block == 7}
