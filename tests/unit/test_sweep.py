@@ -88,6 +88,15 @@ def test_cancel_gives_the_recipe_in_flight_back(path, url):
     assert len(measure.seen) == 7
 
 
+def test_a_recipe_may_be_cancelled_as_often_as_one_likes(path, url):
+    """Unlike one whose process dies, it is never given up."""
+    path.write_text(json.dumps(Space(RECIPE, (Axis(0, "ratio", (0.2,)),)).to_dict()))
+    for _ in range(4):
+        with pytest.raises(Cancelled):
+            run_sweep(path, "one", url, measure=Measure(n1=Cancelled()))
+    assert run_sweep(path, "one", url, measure=Measure())["problems"] == {}
+
+
 def test_cancel_between_two_recipes(path, url):
     measure = Measure()
     with pytest.raises(Cancelled):

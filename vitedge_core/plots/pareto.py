@@ -20,7 +20,8 @@ FRONT, KNEE = "#7E8C99", "#E69F00"
 class Mark:
     """A point as it is drawn: cost and accuracy with the ends of their intervals, and what a hover says.
 
-    key comes back when the mark is clicked; group is the model; here: the recipe that the pages talk about now.
+    key comes back when the mark is clicked; group is the model; label stands beside the mark; here: the recipe that the
+    pages talk about now.
     """
 
     key: str
@@ -31,6 +32,7 @@ class Mark:
     on_front: bool = False
     knee: bool = False
     here: bool = False
+    label: str = ""
 
 
 def pareto(marks: Sequence[Mark], title: str, suffix: str = "", height: int = 520) -> go.Figure:
@@ -55,6 +57,12 @@ def pareto(marks: Sequence[Mark], title: str, suffix: str = "", height: int = 52
         _scatter(figure, [mark for mark in own if mark.on_front], number, on_front=True)
     _ring(figure, [mark for mark in marks if mark.knee], "Knee", KNEE, "star")
     _ring(figure, [mark for mark in marks if mark.here], "Your recipe", "#DD6B1F", "circle")
+    for mark in marks:
+        if mark.label:
+            figure.add_annotation(
+                x=mark.cost[0], y=mark.accuracy[2], text=mark.label, showarrow=False, yshift=10, font={"size": 11},
+                xanchor="right", opacity=0.7,
+            )  # fmt: skip
     figure.update_yaxes(title="Accuracy", tickformat=".0%", automargin=True, zeroline=False)
     figure.update_xaxes(title=title, tickformat="~s", ticksuffix=suffix, automargin=True, zeroline=False)
     return figure.update_layout(

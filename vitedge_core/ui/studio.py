@@ -124,7 +124,7 @@ def _mark(point: Point, name: str, here: str) -> Mark:
     lines += [f"{name}: {_told(point.cost)}", f"Accuracy: {_told(point.accuracy)}, {point.n:,} images"]
     return Mark(
         point.key, point.recipe.model, _ends(point.cost), _ends(point.accuracy), "<br>".join(lines),
-        point.on_front, point.knee, point.key == here,
+        point.on_front, point.knee, point.key == here, "" if point.recipe.active else "uncompressed",
     )  # fmt: skip
 
 
