@@ -55,7 +55,8 @@ def _run(arm: str, name: str, points: Sequence[Point], axis: str) -> list[go.Sca
     band = go.Scatter(
         x=[*along, *reversed(along)],
         y=[*(high for _, high in bounds), *(low for low, _ in reversed(bounds))],
-        fill="toself", fillcolor=f"rgba({channels},0.12)", line={"width": 0}, hoverinfo="skip", showlegend=False,
+        mode="lines", line={"width": 0}, fill="toself", fillcolor=f"rgba({channels},0.12)",
+        hoverinfo="skip", showlegend=False,
     )  # fmt: skip
     line = go.Scatter(
         x=along, y=[point.top1 for point in points], name=name, mode="lines+markers",
