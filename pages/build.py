@@ -22,5 +22,4 @@ with layout.guarded():
         share.bar(planned.runnable)
     results.cost_cards(costs[0], costs[-1])
     verdict.cards(planned.runnable, planned.plans[0].macs)
-    titles = [cache.title_of(step) for step in recipe.active]
-    results.charts(costs, titles)
+    results.charts(*results.carried_out(planned, costs))

@@ -31,7 +31,7 @@ def header(title: str, lead: str) -> DeltaGenerator:
             st.title(title, anchor=False)
             st.caption(lead)
         actions = st.container(horizontal=True, width="content")
-    for sentence in state.take_notices():
+    for sentence in state.notices():
         st.warning(sentence, icon=":material/info:")
     return actions
 

@@ -57,7 +57,7 @@ def automatic(recipe: Recipe, baseline_macs: float) -> tuple[str, ...]:
     """The stages that start by themselves: none where a step trains for a while, or the model is too big."""
     known = cache.catalogue()
     trains = any(step.technique in known and known[step.technique].card.trains for step in recipe.active)
-    if trains or baseline_macs > QUICK_MACS or state.recall("cancelled") == recipe.digest:
+    if trains or baseline_macs > QUICK_MACS or cancelled(recipe):
         return ()
     return (QUICK, FULL) if baseline_macs <= FULL_MACS else (QUICK,)
 
@@ -86,6 +86,11 @@ def cancel(recipe: Recipe) -> None:
     """Stop measuring this recipe, and do not start again by itself."""
     state.remember("cancelled", recipe.digest)
     cache.leave_but(purposes=(QUICK, FULL))
+
+
+def cancelled(recipe: Recipe) -> bool:
+    """Whether the person stopped this recipe's measurement."""
+    return state.recall("cancelled") == recipe.digest
 
 
 def read(recipe: Recipe, images: str | None) -> Reading:

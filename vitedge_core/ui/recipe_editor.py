@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
@@ -26,10 +26,11 @@ def model_picker() -> None:
     """Choose a model of the catalogue, or type the name of any timm classifier."""
     known = cache.models()
     chosen = state.current_recipe().model
-    state.fill("model", chosen)
+    names = [*known, *({chosen} - set(known))]
+    key = f"model-{state.model_number()}"
     st.selectbox(
-        "Model", list(dict.fromkeys([chosen, *known])), key="model", format_func=lambda name: _described(name, known),
-        accept_new_options=True, on_change=_model_chosen,
+        "Model", names, index=names.index(chosen), key=key, format_func=lambda name: _described(name, known),
+        accept_new_options=True, on_change=_model_chosen, args=(key,),
         help="The models this repository trained, your own, a zoo of 91, or any other timm classifier: type its name.",
     )  # fmt: skip
 
@@ -39,12 +40,13 @@ def _described(name: str, known: Mapping[str, ModelCard]) -> str:
     return name if card is None else f"{card.title} · {card.params / 1e6:.1f} M"
 
 
-def _model_chosen() -> None:
-    name = (state.widget("model") or "").strip()
+def _model_chosen(key: str) -> None:
+    name = (state.widget(key) or "").strip()
     try:
         cache.planned(Recipe(name))
         state.set_model(name)
     except VitEdgeError as error:
+        state.set_model(state.current_recipe().model)
         state.notice(str(error))
 
 
@@ -53,7 +55,7 @@ def presets() -> None:
     offered = {preset.title: preset for preset in cache.presets(state.current_recipe().model)}
     st.menu_button(
         "Start from a preset", list(offered), key="preset", icon=":material/auto_awesome:", width="stretch",
-        format_func=lambda title: f"{title}: {offered[title].lead[0].lower()}{offered[title].lead[1:]}",
+        format_func=lambda title: f"**{title}**: {offered[title].lead[0].lower()}{offered[title].lead[1:]}",
         on_click=lambda: state.set_recipe(offered[state.widget("preset")].recipe), disabled=not offered,
     )  # fmt: skip
 
@@ -61,21 +63,21 @@ def presets() -> None:
 def adder() -> None:
     """A search box over the catalogue; what is picked becomes the last step."""
     catalogue = cache.catalogue()
+    key = f"adder after {[number for number, _ in state.steps()]}"  # empty again once a step was added
     st.selectbox(
-        "Add a step", list(catalogue), index=None, key="adder", placeholder="Add a step: search by name or family",
+        "Add a step", list(catalogue), index=None, key=key, placeholder="Add a step: search by name or family",
         format_func=lambda key: f"{catalogue[key].card.family.value}: {catalogue[key].card.title}",
-        on_change=_added, label_visibility="collapsed",
+        on_change=_added, args=(key,), label_visibility="collapsed",
     )  # fmt: skip
 
 
-def _added() -> None:
-    key = state.widget("adder")
-    if key in cache.catalogue():
+def _added(key: str) -> None:
+    chosen = state.widget(key)
+    if chosen in cache.catalogue():
         try:
-            state.add_step(Step.of(key))
+            state.add_step(Step.of(chosen))
         except VitEdgeError as error:
             state.notice(str(error))
-    state.fill("adder", None)
 
 
 def steps(problems: Mapping[int, str], effects: Sequence[str]) -> None:
@@ -100,10 +102,9 @@ def steps(problems: Mapping[int, str], effects: Sequence[str]) -> None:
 
 def _head(number: int, place: int, step: Step) -> None:
     key = f"enabled-{number}"
-    state.fill(key, step.enabled)
     with st.container(horizontal=True, vertical_alignment="center", wrap=False):
         st.toggle(
-            f"**{place}. {cache.title_of(step)}**", key=key, width="stretch", wrap=True,
+            f"**{place}. {cache.title_of(step)}**", step.enabled, key=key, width="stretch", wrap=True,
             on_change=lambda: state.change_step(number, Step(step.technique, step.params, bool(state.widget(key)))),
         )  # fmt: skip
         chosen = st.menu_button(
@@ -120,7 +121,7 @@ def _menu(number: int, step: Step) -> None:
     if chosen in {UP, DOWN}:
         state.move_step(number, -1 if chosen == UP else 1)
     elif chosen == RESET:
-        state.change_step(number, Step(step.technique, enabled=step.enabled))
+        state.replace_step(number, Step(step.technique, enabled=step.enabled))
     elif chosen == REMOVE:
         state.remove_step(number)
 
@@ -137,28 +138,32 @@ def _knobs(number: int, step: Step) -> None:
 
 
 def _knob(number: int, step: Step, knob: Knob) -> None:
-    """The widget that fits the knob, showing the recipe's value and writing into the recipe."""
+    """The widget that fits the knob, showing the recipe's value and writing into the recipe.
+
+    The recipe's value is the widget's default and never written into the session: a browser that draws a widget late
+    would forget what was written, and report the default as if a person had chosen it.
+    """
     key = f"knob-{number}-{knob.name}"
-    state.fill(key, shown(knob, step.knobs.get(knob.name, knob.default)))
+    value: Any = shown(knob, step.knobs.get(knob.name, knob.default))
     common = {"key": key, "help": knob.help, "on_change": _turned, "args": (number, knob.name, key)}
     if knob.options:
-        st.segmented_control(knob.label, list(dict.fromkeys(knob.options)), required=True, **common)
+        st.segmented_control(knob.label, list(dict.fromkeys(knob.options)), default=value, required=True, **common)
     elif isinstance(knob.default, bool):
-        st.toggle(knob.label, **common)
+        st.toggle(knob.label, value, **common)
     elif isinstance(knob.default, str):
-        st.text_input(knob.label, max_chars=200, **common)
+        st.text_input(knob.label, value, max_chars=200, **common)
     else:
-        _number(knob, common)
+        _number(knob, value, common)
 
 
-def _number(knob: Knob, common: dict) -> None:
+def _number(knob: Knob, value: float, common: dict[str, Any]) -> None:
     kind = type(knob.default)
     low, high, step = kind(knob.low), kind(knob.high), kind(knob.step)
     if (high - low) / step <= FINEST:
-        st.slider(knob.label, low, high, step=step, **common)
+        st.slider(knob.label, low, high, value, step, **common)
     else:
         tiny = isinstance(step, float) and step < 1e-3
-        st.number_input(knob.label, low, high, step=step, format="%.1e" if tiny else None, **common)
+        st.number_input(knob.label, low, high, value, step, format="%.1e" if tiny else None, **common)
 
 
 def _turned(number: int, name: str, key: str) -> None:
@@ -191,9 +196,9 @@ def own_things() -> None:
 
 
 def _own_images() -> None:
-    state.fill("images", state.images() or "")
     st.text_input(
-        "Folder of images", key="images", on_change=_images_named, placeholder="/path/to/a/folder of class folders",
+        "Folder of images", state.images() or "", key="images", on_change=_images_named,
+        placeholder="/path/to/a/folder of class folders",
         help="One folder per class, on the machine that runs VitEdge; empty uses the model's own images.",
     )  # fmt: skip
 

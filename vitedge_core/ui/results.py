@@ -11,9 +11,10 @@ import streamlit as st
 from vitedge_core.evidence import Quantity
 from vitedge_core.plots.build import block_bars, falls, pairs, waterfall
 from vitedge_core.text.human import change, human
-from vitedge_core.ui import quantity
+from vitedge_core.ui import cache, quantity
 
 if TYPE_CHECKING:
+    from vitedge_core.compress import Planned
     from vitedge_core.cost.report import Cost
 
 FIGURES = {
@@ -42,6 +43,13 @@ def effects(costs: Sequence[Cost]) -> list[str]:
         ]
         told.append(", ".join(moved) or "the costs stay the same")
     return told
+
+
+def carried_out(planned: Planned, costs: Sequence[Cost]) -> tuple[list[Cost], list[str]]:
+    """The costs without those of steps that cannot be carried out, and the titles of the other steps."""
+    done = [place for place in range(len(planned.recipe.active)) if place not in planned.problems]
+    titles = [cache.title_of(planned.recipe.active[place]) for place in done]
+    return [costs[0], *[costs[place + 1] for place in done]], titles
 
 
 def charts(costs: Sequence[Cost], titles: Sequence[str]) -> None:

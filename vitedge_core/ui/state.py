@@ -38,7 +38,6 @@ def start() -> None:
     if first:
         session.session = uuid.uuid4().hex
         session.step_number = 0
-        session.notices = []
         session.images = None
         session.seen = frozenset()
         _store(DEFAULT)
@@ -79,15 +78,19 @@ def session_key() -> str:
 
 
 def notice(sentence: str) -> None:
-    """A sentence to show once, at the top of the page."""
+    """A sentence to show at the top of the page until the recipe changes."""
     if sentence not in st.session_state.notices:
-        st.session_state.notices.append(sentence)
+        st.session_state.notices = (*st.session_state.notices, sentence)
 
 
-def take_notices() -> list[str]:
-    """The sentences to show now; they are forgotten."""
-    sentences, st.session_state.notices = st.session_state.notices, []
-    return sentences
+def forget_notices() -> None:
+    """The sentences have been read."""
+    st.session_state.notices = ()
+
+
+def notices() -> tuple[str, ...]:
+    """The sentences to show now."""
+    return st.session_state.notices
 
 
 def current_recipe() -> Recipe:
@@ -142,8 +145,13 @@ def move_step(number: int, by: int) -> None:
 
 
 def change_step(number: int, step: Step) -> None:
-    """Put another step into the place of that number."""
+    """Let a step become what its own widgets say."""
     _write([(n, step if n == number else old) for n, old in steps()])
+
+
+def replace_step(number: int, step: Step) -> None:
+    """Put another step there under a new number, so that its widgets are drawn anew and show it."""
+    _write([(_new_number(), step) if known == number else (known, old) for known, old in steps()])
 
 
 def set_knob(number: int, name: str, value: Scalar) -> None:
@@ -156,6 +164,13 @@ def set_knob(number: int, name: str, value: Scalar) -> None:
 def set_model(name: str) -> None:
     """Another model under the same steps."""
     st.session_state.recipe = replace(current_recipe(), model=name)
+    st.session_state.model_number = _new_number()
+    forget_notices()
+
+
+def model_number() -> int:
+    """Changes with the model, so that its widget is drawn anew and shows it."""
+    return st.session_state.model_number
 
 
 def images() -> str | None:
@@ -212,8 +227,11 @@ def _new_number() -> int:
 def _store(recipe: Recipe) -> None:
     st.session_state.recipe = recipe
     st.session_state.numbers = tuple(_new_number() for _ in recipe.steps)
+    st.session_state.model_number = _new_number()
+    forget_notices()
 
 
 def _write(pairs: list[tuple[int, Step]]) -> None:
     st.session_state.numbers = tuple(number for number, _ in pairs)
     st.session_state.recipe = replace(current_recipe(), steps=tuple(step for _, step in pairs))
+    forget_notices()

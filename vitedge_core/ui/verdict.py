@@ -45,18 +45,14 @@ def cards(recipe: Recipe, baseline_macs: float) -> None:
 def _draw(recipe: Recipe, images: str | None, reading: Reading) -> None:
     for column, name in zip(st.columns(2), TITLES, strict=True):
         with column.container(border=True, height="stretch", gap="small"):
-            shown = reading.best if reading.best and name in reading.best.compressed else None
-            if shown:
-                state.remember(f"last {name}", (recipe.model, images, shown))
-                _measured(name, shown)
+            if reading.best and name in reading.best.compressed:
+                state.remember(f"last {name}", (recipe.model, images, reading.best))
+                _measured(name, reading.best)
+                _source(name, reading.best)
             else:
                 _awaited(name, recipe, images, busy=reading.task is not None)
-            with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-                if shown:
-                    _source(name, shown)
-                (_progress if name == "accuracy" else _timing)(recipe, images, reading)
-    for note in reading.best.notes if reading.best else ():
-        st.caption(f":material/info: {note}")
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        _status(recipe, images, reading)
 
 
 def _measured(name: str, shown: Evaluation) -> None:
@@ -80,6 +76,7 @@ def _awaited(name: str, recipe: Recipe, images: str | None, *, busy: bool) -> No
     else:
         st.metric(TITLES[name], ":gray[…]" if busy else ":gray[–]", icon=icon, help=HELP[name],
                   delta="measuring" if busy else "not measured", delta_color="off", delta_arrow="off")  # fmt: skip
+    st.popover(":gray-badge[no evidence yet]", type="tertiary", key=f"source-{name}", disabled=True)  # keeps the height
 
 
 def _source(name: str, shown: Evaluation) -> None:
@@ -89,10 +86,10 @@ def _source(name: str, shown: Evaluation) -> None:
     quantity.source(shown.compressed[name], shown.baseline[name], key=name, also=also)
 
 
-def _progress(recipe: Recipe, images: str | None, reading: Reading) -> None:
-    """What is going on, in one line, with the way to start or stop it."""
+def _status(recipe: Recipe, images: str | None, reading: Reading) -> None:
+    """One line under the cards: what is going on or was done, and the way to start or stop it."""
     if reading.task is not None:
-        st.caption(f"{reading.task.fraction:.0%} · {reading.task.text}", width="stretch")
+        st.caption(f"Measuring, {reading.task.fraction:.0%}: {reading.task.text}", width="stretch")
         if st.button("Cancel", key="cancel-measuring", type="tertiary", icon=":material/stop_circle:"):
             measuring.cancel(recipe)
             st.rerun()
@@ -100,20 +97,15 @@ def _progress(recipe: Recipe, images: str | None, reading: Reading) -> None:
         st.caption(f":red[{reading.stopped.error}]", width="stretch")
         _starter("Try again", recipe, images, measuring.FULL if reading.best else measuring.QUICK)
     elif reading.best is None:
+        why = (
+            "Cancelled." if measuring.cancelled(recipe) else "It trains, or its model is large: measured on your word."
+        )
+        st.caption(why, width="stretch")
         _starter(f"Measure on {measuring.QUICK_IMAGES} images", recipe, images, measuring.QUICK)
     else:
-        st.caption(f"{reading.best.n:,} images")
-
-
-def _timing(recipe: Recipe, images: str | None, reading: Reading) -> None:
-    if reading.best is not None and "latency_seconds" in reading.best.compressed:
-        st.caption("one image, one thread")
-    elif reading.task is not None:
-        st.caption("comes after the accuracy")
-    elif reading.best is not None:
-        _starter("Measure it, and all images", recipe, images, measuring.FULL)
-    else:
-        st.caption("measured with the accuracy")
+        st.caption(" ".join((f"Measured on {reading.best.n:,} images.", *reading.best.notes)), width="stretch")
+        if "latency_seconds" not in reading.best.compressed:
+            _starter("Measure all images and the latency", recipe, images, measuring.FULL)
 
 
 def _starter(label: str, recipe: Recipe, images: str | None, stage: str) -> None:
