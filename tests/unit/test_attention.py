@@ -60,6 +60,7 @@ MODELS = {
     "registers": lambda: vit(reg_tokens=4),
     "registers only": lambda: vit(reg_tokens=1, class_token=False, global_pool="avg", no_embed_class=True),
     "class token, average": lambda: vit(global_pool="avg"),
+    "attention pooling": lambda: vit(class_token=False, global_pool="map"),
     "norms of q and k": lambda: vit(qk_norm=True),
     "layer scale": lambda: vit(init_values=0.1),
     "distilled": distilled,
@@ -86,7 +87,7 @@ def referee(model: nn.Module, x: Tensor) -> list[Tensor]:
     for module in model.modules():
         if hasattr(module, "fused_attn"):
             module.fused_attn = False  # type: ignore[assignment]
-        if isinstance(getattr(module, "attn_drop", None), nn.Module):
+        if isinstance(getattr(module, "attn_drop", None), nn.Module) and hasattr(module, "qkv"):  # no pooling
             module.attn_drop.register_forward_pre_hook(lambda _, given: seen.append(given[0]))  # type: ignore[union-attr, operator]
     with torch.no_grad():
         model(x)

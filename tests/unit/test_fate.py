@@ -54,6 +54,7 @@ def test_a_dropped_token_keeps_no_mass_and_never_comes_back():
     assert fate.gather(torch.ones(4)).tolist() == [1, 2]
     assert len(fate.companions(1)) == 0
     assert fate.then(torch.tensor([GONE, 0]), 1).owner.tolist() == [GONE, GONE, 0, 0]
+    assert fate.then(torch.tensor([0, 0]), 1).owner.tolist() == [0, GONE, 0, 0]
 
 
 def test_patches_of_a_coarser_grid_are_neighbours():
