@@ -12,7 +12,7 @@ from tests.unit.test_runs import a_run
 from vitedge_core.experiments import jobs, runs
 from vitedge_core.experiments.sweep import KIND
 from vitedge_core.recipe import Recipe, Step
-from vitedge_core.ui import cache
+from vitedge_core.ui import cache, measuring
 
 ROOT = Path(__file__).parents[2]
 
@@ -23,6 +23,7 @@ def launched(tmp_path, monkeypatch):
     started = []
     monkeypatch.setenv("VITEDGE_STORAGE", f"sqlite:///{tmp_path / 'runs.db'}")
     monkeypatch.setattr(cache, "without_weights", lambda model: None)
+    monkeypatch.setattr(measuring, "automatic", lambda *_: ())  # Build, the first page, would begin to measure
     monkeypatch.setattr(jobs, "_launch", lambda command, log: started.append(command) or 0)
     return started
 
