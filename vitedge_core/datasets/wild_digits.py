@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -58,7 +59,7 @@ def _handwriting(split: str) -> tuple[Tensor, NDArray[np.int64]]:
     """Smoothed samples [n, 1, 32, 32] in 0..1 and their labels [n]; a fixed fifth of every class is for testing."""
     from sklearn.datasets import load_digits
 
-    bunch = load_digits()
+    bunch: Any = load_digits()
     labels = np.asarray(bunch.target, dtype=np.int64)
     chosen: list[NDArray[np.int64]] = []
     for digit in range(10):

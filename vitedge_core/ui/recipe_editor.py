@@ -157,7 +157,7 @@ def _knob(number: int, step: Step, knob: Knob) -> None:
 
 
 def _number(knob: Knob, value: float, common: dict[str, Any]) -> None:
-    kind = type(knob.default)
+    kind: Any = type(knob.default)  # int or float: a slider wants all its numbers of one kind
     low, high, step = kind(knob.low), kind(knob.high), kind(knob.step)
     if (high - low) / step <= FINEST:
         st.slider(knob.label, low, high, value, step, **common)

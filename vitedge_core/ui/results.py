@@ -56,8 +56,9 @@ def charts(costs: Sequence[Cost], titles: Sequence[str]) -> None:
     """What each step contributes, and where the costs are; one choice of figure for both."""
     names = {"macs": "MACs", "params": "Parameters", "weight_bytes": "Size on disk"}
     name = st.segmented_control(
-        "Show", list(names), default="macs", required=True, format_func=names.get, key="shown", persist_state="session"
-    )
+        "Show", list(names), default="macs", required=True, format_func=lambda key: names[key], key="shown",
+        persist_state="session",
+    )  # fmt: skip
     left, right = st.columns(2, gap="medium")
     with left:
         _waterfall(costs, titles, name, names[name])
