@@ -118,7 +118,7 @@ def test_a_folder_that_calibrates_is_tested_on_its_other_half(name, photos):
     found = evaluate(Recipe(name, (FOUR_BITS,)), photos, None, latency=False)
     assert found.n == 6
     assert found.digest != plain.digest
-    assert "Tested on 6 of the 12 images" in found.notes[0]
+    assert "Only 6 of the 12 images" in found.notes[0]
     assert "second half of the folder" in found.notes[0]
     images = open_images(photos)
     assert subject.tested_on(Recipe(name, (FOUR_BITS,)), images).digest == found.digest

@@ -125,7 +125,7 @@ def _notes(images: LabelledImages, tested: LabelledImages) -> tuple[str, ...]:
         notes += (f"{images.skipped:,} files of {images.title} are no images and were skipped.",)
     if len(tested) < len(images):
         share = f"{len(tested):,} of the {len(images):,} images of {images.title}"
-        notes += (f"Tested on {share}; calibration and training take {images.calibration_source}.",)
+        notes += (f"Only {share} are for testing; calibration and training take {images.calibration_source}.",)
     return notes
 
 
