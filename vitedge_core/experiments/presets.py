@@ -40,6 +40,7 @@ def presets(model: str) -> tuple[Preset, ...]:
 
 def _offers(model: str, plan: Plan) -> Iterable[tuple[str, str, str, list[Step]]]:
     halved = _pruned(model, lambda after: after.macs <= 0.5 * plan.macs)
+    quartered = _pruned(model, lambda after: after.macs <= 0.25 * plan.macs)
     merged = Step.of("tome", r=_merged(plan))
     yield "half_macs", "Half the MACs", "Heads and MLP neurons cut until half of the arithmetic is left.", halved
     yield (
@@ -70,8 +71,8 @@ def _offers(model: str, plan: Plan) -> Iterable[tuple[str, str, str, list[Step]]
         *halved, Step.of("soft_logits", seconds=60)
     ] if halved else []  # fmt: skip
     yield "microcontroller", "For a microcontroller", "A quarter of the MACs, 4-bit weights, 8-bit activations.", [
-        *_pruned(model, lambda after: after.macs <= 0.25 * plan.macs), Step.of("uniform_ptq", w_bits=4, a_bits=8)
-    ]  # fmt: skip
+        *quartered, Step.of("uniform_ptq", w_bits=4, a_bits=8)
+    ] if quartered else []  # fmt: skip
     yield "everything", "A bit of everything", "A fifth of the units, fewer tokens and 8 bits, one after the other.", [
         Step.of("head_mlp_taylor", ratio=0.2), merged, Step.of("uniform_ptq", w_bits=8, a_bits=8)
     ]  # fmt: skip

@@ -12,7 +12,7 @@ import streamlit as st
 from vitedge_core.recipe import Recipe
 from vitedge_core.storage import data_folder, written_whole
 from vitedge_core.text.snippets import command, python
-from vitedge_core.ui import cache, state
+from vitedge_core.ui import cache, measuring, state
 from vitedge_core.ui.measuring import POLL
 from vitedge_core.ui.worker import Report, Stage, Work
 
@@ -64,7 +64,8 @@ def _package(recipe: Recipe, key: tuple[Any, ...]) -> None:
         if st.button(
             "Build the compressed weights", key="build-package", icon=":material/inventory_2:", width="stretch"
         ):
-            cache.background(key, _work(recipe, state.images()), order=-1)
+            known = measuring.read(recipe, state.images()).best
+            cache.background(key, _work(recipe, state.images(), known.to_dict() if known else {}), order=-1)
             st.rerun()
         st.caption("A zip with model.safetensors, packed at the recipe's bits, the recipe and its card.")
     elif task.active:
@@ -85,7 +86,7 @@ def _package(recipe: Recipe, key: tuple[Any, ...]) -> None:
         )  # fmt: skip
 
 
-def _work(recipe: Recipe, images: str | None) -> Work:
+def _work(recipe: Recipe, images: str | None, figures: dict[str, Any]) -> Work:
     def work(report: Report, cancelled: Any) -> Path:
         from vitedge_core.compress import compress, context_for
         from vitedge_core.export.package import write
@@ -94,8 +95,8 @@ def _work(recipe: Recipe, images: str | None) -> Work:
         folder = data_folder("packages")
         path = folder / f"{recipe.digest}.zip"
         with written_whole(path) as temporary, TemporaryDirectory() as scratch:
-            facts = {"images": images or "the model's own"}
-            _zip(write(done.model, done.last, recipe, Path(scratch) / "package", facts), temporary)
+            made = Path(scratch) / "package"
+            _zip(write(done.model, done.last, recipe, made, figures, cancelled=cancelled), temporary)
         for old in sorted(folder.glob("*.zip"), key=lambda file: file.stat().st_mtime)[:-KEPT]:
             old.unlink(missing_ok=True)
         return path
