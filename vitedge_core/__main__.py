@@ -24,7 +24,7 @@ from vitedge_core.recipe import MAX_JSON, Recipe, Scalar, Step
 
 NAMES = {
     "params": "Parameters",
-    "macs": "Operations",
+    "macs": "MACs",
     "weight_bytes": "Weights file",
     "peak_memory_bytes": "Peak memory",
     "measured_memory_bytes": "Peak memory, measured",
