@@ -18,7 +18,7 @@ from vitedge_core.datasets.sets import DigitImages
 from vitedge_core.errors import Cancelled, VitEdgeError
 from vitedge_core.evidence import Evidence, Quantity
 from vitedge_core.experiments import distil, distil_job, jobs
-from vitedge_core.experiments.distil import train_both
+from vitedge_core.experiments.distil import Trained, train_both
 from vitedge_core.experiments.jobs import State
 from vitedge_core.experiments.lesson import ALONE, HELD_OUT, TAUGHT, Point, Result, Settings
 from vitedge_core.experiments.worker import working
@@ -56,13 +56,13 @@ def test_same_settings_same_students(start):
     student, teacher = tiny(0), tiny(1)
     before = copy.deepcopy(student)
     points: list[list[Point]] = [[], []]
-    runs = [
-        train_both(
-            student, teacher, Settings(**SHORT, start=start), PREPROCESSING,
-            report=lambda share, both, mine=mine: mine.extend(both),
+    runs = []
+    for mine in points:
+        torch.rand(3 * len(runs))  # whatever else drew numbers
+        settings = Settings(**SHORT, start=start)
+        runs.append(
+            train_both(student, teacher, settings, PREPROCESSING, report=lambda _, both, m=mine: m.extend(both))
         )
-        for mine in points
-    ]  # fmt: skip
     assert states_equal(runs[0].taught, runs[1].taught)
     assert states_equal(runs[0].alone, runs[1].alone)
     assert not states_equal(runs[0].taught, runs[0].alone)
@@ -226,6 +226,38 @@ def test_a_lesson_leaves_a_student_that_is_picked_by_name(small_sets, teacher):
     assert outcome.top1 == result.taught
     assert result.gain.low <= result.gain.value == pytest.approx(result.taught.value - result.alone.value)
     own.forget(result.model)
+
+
+def stubborn(answer: int) -> torch.nn.Module:
+    """A network that gives the same answer to everything."""
+    network = build("digits_convnet")
+    with torch.no_grad():
+        network.head.fc.weight.zero_()
+        network.head.fc.bias.copy_(10.0 * torch.nn.functional.one_hot(torch.tensor(answer), 10))
+    return network.eval()
+
+
+def test_the_gain_is_the_taught_one_minus_the_other_and_the_taught_one_is_kept(small_sets, teacher, monkeypatch):
+    labels = DigitImages()._pixels().labels
+    often, seldom = int(labels.bincount().argmax()), int(labels.bincount(minlength=10).argmin())
+    both = Trained(stubborn(often), stubborn(seldom), 1, 64, {TAUGHT: 1.0, ALONE: 1.0})
+    monkeypatch.setattr(distil, "train_both", lambda *a, **k: both)
+    result = distil_job.run_job(Settings(teacher, teacher), "distil-test-4")
+    share = {digit: float((labels == digit).float().mean()) for digit in (often, seldom)}
+    assert result.taught.value == pytest.approx(share[often])
+    assert result.alone.value == pytest.approx(share[seldom])
+    assert result.gain.value == pytest.approx(share[often] - share[seldom])
+    assert int(load(result.model).model(torch.zeros(1, 3, 48, 48)).argmax()) == often
+    own.forget(result.model)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"), [(0.01, 0.2, "helped"), (-0.2, -0.01, "did harm"), (-0.1, 0.2, "No difference beyond")]
+)
+def test_the_verdict_needs_an_interval_that_leaves_zero_out(low, high, words):
+    one = Quantity(0.5, "share", Evidence.MEASURED, "here", 0.4, 0.6)
+    gain = Quantity((low + high) / 2, "share", Evidence.MEASURED, "here", low, high)
+    assert words in Result("mine/x", one, one, one, gain, None, 1, 64, {}).verdict
 
 
 def test_any_small_timm_classifier_can_begin_from_nothing(small_sets, teacher):
