@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from vitedge_core.datasets.uploads import KEPT_SIDE, MAX_BYTES, as_seen, prepared, read_image
 from vitedge_core.errors import VitEdgeError
@@ -145,6 +145,16 @@ def test_an_image_of_the_right_size_is_not_resampled():
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 48, 3), dtype=np.uint8))
     wants = Preprocessing(48, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
     assert (as_seen(prepared(noise, wants), wants) == np.asarray(noise)).all()
+
+
+@pytest.mark.parametrize("error", [SyntaxError, ValueError, KeyError, struct.error, MemoryError, OSError])
+def test_whatever_a_decoder_raises_becomes_the_sentence(monkeypatch, error):
+    def fail(image: Image.Image) -> None:
+        raise error("deep inside a decoder")
+
+    monkeypatch.setattr(ImageOps, "exif_transpose", fail)
+    with pytest.raises(VitEdgeError, match=r"mine\.png is damaged"):
+        read_image(encoded(RED), "mine.png")
 
 
 @settings(max_examples=60, deadline=None)
