@@ -57,6 +57,15 @@ def test_what_is_not_clipped_moves_by_half_a_step_at_most(case):
     assert (error <= grid.step * 0.5 + 1e-6 * values.abs() + 1e-7)[inside].all()
 
 
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize(("low", "high"), [(2.0, 3.0), (-3.0, -2.0), (-0.5, 4.0)])
+def test_the_extremes_clip_nothing(scheme, low, high):
+    """Also where zero is not among the values: the range is extended to it."""
+    values = torch.linspace(low, high, 1000)[None]
+    grid = fitted(values, 8, scheme)
+    assert ((grid(values) - values).abs() <= grid.step).all()
+
+
 @settings(deadline=None, max_examples=40)
 @given(cases)
 def test_the_search_is_never_worse_than_the_extremes(case):

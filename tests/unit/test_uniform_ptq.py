@@ -11,6 +11,7 @@ from referee import carried_out, same, state_of
 from torch import nn
 
 from vitedge_core.errors import VitEdgeError
+from vitedge_core.models.trace import trace
 from vitedge_core.plan import Kind
 from vitedge_core.surgery.grid import AFFINE, MINMAX, MSE, OBSERVERS
 from vitedge_core.surgery.open_attention import OpenAttention, OpenWindowAttention
@@ -165,6 +166,12 @@ def test_it_is_refused_a_second_time():
     assert "already" in str(UniformPtq().supports(plan))
 
 
+def test_networks_of_another_kind_are_refused_at_once():
+    """Before there are weights: from the name."""
+    assert "layers.0.blocks.0.attn" in str(UniformPtq().supports(trace("swinv2_tiny_window8_256")))
+    assert "StdConv2dSame" in str(UniformPtq().supports(trace("vit_tiny_r_s16_p8_224")))
+
+
 def test_layers_of_another_kind_are_named():
     class Standardised(nn.Conv2d):
         pass
@@ -172,5 +179,5 @@ def test_layers_of_another_kind_are_named():
     model = tiny.network("convnet")
     plan = tiny.plan_of(model)
     model.stem.conv = Standardised(3, 8, 3, stride=2, padding=1, bias=False)
-    with pytest.raises(VitEdgeError, match=r"stem\.conv is a Standardised"):
+    with pytest.raises(VitEdgeError, match=r"stem\.conv, which is a Standardised"):
         UniformPtq().decide(model, plan, tiny.context())

@@ -95,7 +95,7 @@ def _errors(values: Tensor, scale: Scale, bits: int, scheme: str) -> Tensor:
     """Mean squared error of each row on the grid, [G]."""
     low, high = limits(bits, scheme)
     step, zero = scale.step.unsqueeze(1), scale.zero.unsqueeze(1)
-    on_grid = (values / step).round_().clamp_(low - zero, high - zero).mul_(step)
+    on_grid = (values / step).round_().add_(zero).clamp_(low, high).sub_(zero).mul_(step)
     return on_grid.sub_(values).square_().mean(1)
 
 
@@ -118,18 +118,20 @@ class Grid(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Any shape that the scale broadcasts to; the same shape on the grid."""
-        return self._offsets(x) * self.step
-
-    def _offsets(self, x: Tensor) -> Tensor:
-        """Codes minus the zero point, as floats."""
         scaled = x / self.step
-        rounded = scaled + (scaled.round() - scaled).detach() if scaled.requires_grad else scaled.round()
-        return rounded.clamp(self.low - self.zero, self.high - self.zero)
+        if scaled.requires_grad:
+            rounded = scaled + (scaled.round() - scaled).detach() + self.zero
+            return (rounded.clamp(self.low, self.high) - self.zero) * self.step
+        return self._codes_in_place(scaled).sub_(self.zero).mul_(self.step)
+
+    def _codes_in_place(self, scaled: Tensor) -> Tensor:
+        """In one piece of memory, and clamped to plain numbers, for speed."""
+        return scaled.round_().add_(self.zero).clamp_(self.low, self.high)
 
     @torch.no_grad()
     def codes(self, x: Tensor) -> Tensor:
         """Integers from 0 to 2^bits - 1, as a file stores them: the code minus the lowest one; int64."""
-        return (self._offsets(x) + self.zero - self.low).long()
+        return (self._codes_in_place(x / self.step) - self.low).long()
 
     @torch.no_grad()
     def values(self, codes: Tensor) -> Tensor:

@@ -151,15 +151,19 @@ class OpenWindowAttention(_Open):
         return self.proj_drop(self.proj(mixed))
 
 
+def opens(attn: nn.Module) -> bool:
+    """Whether this is an attention known here."""
+    plain = type(attn) is Attention and getattr(attn, "gate", None) is None
+    return plain or type(attn) is WindowAttention or is_open(attn)
+
+
 def opened(attn: nn.Module) -> OpenAttention | OpenWindowAttention | None:
     """The open form of an attention, sharing its parameters; None when this is no attention known here."""
     if isinstance(attn, OpenAttention | OpenWindowAttention):
         return attn
-    if type(attn) is WindowAttention:
-        return OpenWindowAttention(attn)
-    if type(attn) is Attention and getattr(attn, "gate", None) is None:
-        return OpenAttention(attn)
-    return None
+    if not opens(attn):
+        return None
+    return OpenWindowAttention(attn) if type(attn) is WindowAttention else OpenAttention(attn)
 
 
 def is_open(module: nn.Module) -> bool:

@@ -58,13 +58,16 @@ _CONVOLUTION = (
 Quantised = QuantLinear | QuantConv
 
 
+def takes_grids(layer: nn.Module) -> bool:
+    """Whether it is a plain linear layer or a plain 2-d convolution; relatives that compute otherwise are not."""
+    return isinstance(layer, Quantised) or type(layer) in {nn.Linear, TimmLinear, nn.Conv2d}
+
+
 def with_grids(layer: nn.Module) -> QuantLinear | QuantConv | None:
-    """The layer with places for grids; None when it is neither a plain linear layer nor a plain 2-d convolution."""
-    if isinstance(layer, Quantised):
-        return layer
-    if type(layer) in {nn.Linear, TimmLinear}:
-        return QuantLinear(layer)  # type: ignore[arg-type]
-    return QuantConv(layer) if type(layer) is nn.Conv2d else None
+    """The layer with places for grids; None when it does not take any."""
+    if isinstance(layer, Quantised) or not takes_grids(layer):
+        return layer if isinstance(layer, Quantised) else None
+    return QuantLinear(layer) if isinstance(layer, nn.Linear) else QuantConv(layer)  # type: ignore[arg-type]
 
 
 def put(model: nn.Module, path: str, module: nn.Module) -> None:

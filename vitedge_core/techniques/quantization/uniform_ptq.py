@@ -9,18 +9,20 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Self
 
 import torch
 from torch import nn
 
 from vitedge_core.errors import VitEdgeError
+from vitedge_core.models.build import build
 from vitedge_core.models.trace import trace_model
 from vitedge_core.plan import FLOAT_BITS, Kind, Op, Plan
 from vitedge_core.registry import register
 from vitedge_core.surgery.grid import AFFINE, FLOAT, MINMAX, MSE, OBSERVERS, SYMMETRIC, Grid, Scale, Watch, fit
-from vitedge_core.surgery.open_attention import opened, operand_paths
-from vitedge_core.surgery.replace import Quantised, put, with_grids
+from vitedge_core.surgery.open_attention import opened, opens, operand_paths
+from vitedge_core.surgery.replace import Quantised, put, takes_grids, with_grids
 from vitedge_core.techniques.base import Card, Context, Family, Technique, choice, knob, settled, switch
 
 MOST_BITS = 16  # more are kept as float32
@@ -76,6 +78,7 @@ class UniformPtq(Technique):
             "LayerScale and norms are not folded into the layers behind them before rounding.",
             "The percentile is one quantile over a sample of all calibration images, not a running average.",
             "The input of the first layer, the image, is not rounded.",
+            "Attention products are rounded in plain and Swin blocks; in other networks only layers with weights are.",
         ),
         calibrates=True,
     )
@@ -109,13 +112,15 @@ class UniformPtq(Technique):
             return "The model is quantised already: change the bits of that step instead of adding another."
         if not self._sites(plan) and min(self.w_bits, self.a_bits) <= MOST_BITS:
             return f"{plan.model} has no linear layer or convolution whose weights could be quantised."
-        return None
+        skeleton = _skeleton(plan.model)
+        return _first_odd(skeleton, self._sites(plan)) if skeleton is not None else None
 
     def decide(self, model: nn.Module, plan: Plan, context: Context) -> Self:
         """List what is rounded, after a look at whether the model's layers are of kinds that can be."""
         sites = self._sites(plan)
-        for site in sites:
-            _check(model, site)
+        why = _first_odd(model, sites)
+        if why:
+            raise VitEdgeError(why)
         return settled(self, sites=sites)
 
     def plan(self, plan: Plan) -> Plan:
@@ -229,16 +234,26 @@ def _image_size(images: torch.Tensor) -> tuple[int, int, int]:
     return channels, height, width
 
 
-def _check(model: nn.Module, site: Site) -> None:
-    """Refuse a layer that multiplies in a way of its own."""
+@lru_cache(maxsize=32)
+def _skeleton(name: str) -> nn.Module | None:
+    """The uncompressed network without weights, to look at the kinds of its layers; None for one without a name."""
     try:
-        module = model.get_submodule(site.path)
-    except AttributeError:
-        module = None
-    known = module is not None and (opened(module) if site.attention else with_grids(module)) is not None
-    if not known:
-        name = type(module).__name__ if module is not None else "product of its own"
-        raise VitEdgeError(
-            f"Uniform quantisation knows plain linear layers, convolutions and attention, but {site.path} is a {name}; "
-            "choose a plain ViT, DeiT, Swin or convolutional network."
+        with torch.device("meta"):
+            return build(name)
+    except VitEdgeError:
+        return None
+
+
+def _first_odd(model: nn.Module, sites: tuple[Site, ...]) -> str | None:
+    """A sentence on the first site that multiplies in a way of its own; None if there is none."""
+    modules = dict(model.named_modules())
+    for site in sites:
+        module = modules.get(site.path)
+        if module is not None and (opens(module) if site.attention else takes_grids(module)):
+            continue
+        way_out = "switch off its attention products" if site.attention else "choose a plain ViT, DeiT, Swin or ResNet"
+        kind = type(module).__name__ if module is not None else "product of its own"
+        return (
+            f"Uniform quantisation cannot look into {site.path}, which is a {kind}, not of the usual kind; {way_out}."
         )
+    return None
