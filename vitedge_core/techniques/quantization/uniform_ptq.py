@@ -80,6 +80,10 @@ class UniformPtq(Technique):
             "The input of the first layer, the image, is not rounded.",
             "Attention products are rounded in plain and Swin blocks; in other networks only layers with weights are.",
         ),
+        measured=(
+            "On digits_vit_base (96.2 % of 2,000 test images right), 8 bits save 73 % of the file and cost 0.2 points, "
+            "4-bit weights with 8-bit activations save 85 % and cost 0.5, 4 bits for both cost 9."
+        ),
         calibrates=True,
     )
     w_bits: int = knob(8, 2, 32, 1, label="Bits of weights", help="2 to 16; above 16 weights stay float32.")

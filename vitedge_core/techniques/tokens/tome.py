@@ -58,6 +58,10 @@ class Tome(Technique):
             "Class, distillation and register tokens are set aside before the split, not masked in it.",
             "Where a network pools over all tokens, each patch gets back the value of its merged token beforehand.",
         ),
+        measured=(
+            "On digits_vit_base (96.2 % of 2,000 test images right), r = 4 saves 20 % of the MACs and costs 3.2 points, "
+            "r = 8 saves 39 % and costs 11.5."
+        ),
     )
     r: int = knob(
         4, 0, 64, 1, label="Tokens merged per block", help="At most half of a block's patch tokens can merge."
