@@ -20,6 +20,7 @@ with layout.guarded():
         recipe_editor.own_things()
     with actions:
         share.bar(planned.runnable)
-    results.cost_cards(costs[0], costs[-1])
+    known = None if planned.last.exact else verdict.figures(planned.runnable)
+    results.cost_cards(costs[0], costs[-1], known)
     verdict.cards(planned.runnable, planned.plans[0].macs)
     results.charts(*results.carried_out(planned, costs))

@@ -192,7 +192,8 @@ def evaluated(recipe: Recipe, n: int, *, latency: bool) -> Evaluation:
     timed = {"latency_seconds": seconds} if latency else {}
     worse = Quantity(-0.05, "share", Evidence.MEASURED, "paired", -0.06, -0.04)
     ratio = Quantity(0.5, "ratio", Evidence.MEASURED, "paired", 0.4, 0.6) if latency else None
-    before, after = {"accuracy": share(0.97), **timed}, {"accuracy": share(0.92), **timed}
+    params = Quantity.exact(812_000, "parameter", "a test")
+    before, after = {"accuracy": share(0.97), **timed}, {"accuracy": share(0.92), "params": params, **timed}
     notes = ("The machine was busy.",) if latency else ()
     return Evaluation(recipe, "digits", "digest", n, before, after, worse, ratio, notes)
 
@@ -297,6 +298,15 @@ def test_a_recipe_that_trains_waits_for_its_button(stopwatch: Stopwatch) -> None
     assert accuracy(app).delta == "not measured"
     assert app.button(key="start-quick")
     assert app.session_state["recipe"].digest not in dict(stopwatch.asked)
+
+
+def test_an_estimate_says_so_until_it_is_measured(stopwatch: Stopwatch) -> None:
+    app = opened(Recipe("digits_vit_base", (TAYLOR.with_knob("ranking", "global"),)))
+    assert "estimates until" in sentences(app)
+    assert figures(app)["Parameters"] != "812 k"
+    stopwatch.open.set()
+    until(app, lambda app: "2,000 images" in sentences(app))
+    assert figures(app)["Parameters"] == "812 k"  # what the stopwatch's model has
 
 
 def test_without_weights_the_costs_stand_and_one_sentence_says_how_to_get_them() -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from vitedge_core.experiments.evaluation import Evaluation
 
 QUICK_IMAGES = 500
-POLL = 0.4  # seconds between two looks at a task under way
+POLL = 0.5  # seconds between two looks at a task under way
 # Above these MACs of the baseline a person starts the measurement: the first answer would take more than a minute on a
 # laptop's processor, all images and the latency more than that.
 QUICK_MACS = 2e9

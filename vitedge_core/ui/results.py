@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from vitedge_core.evidence import Quantity
+from vitedge_core.evidence import Evidence, Quantity
 from vitedge_core.plots.build import block_bars, falls, pairs, waterfall
 from vitedge_core.text.human import change, human
 from vitedge_core.ui import cache, quantity
@@ -23,13 +23,20 @@ FIGURES = {
     "weight_bytes": ("Size on disk", "The weights file, packed at the recipe's bits, scales included."),
     "peak_memory_bytes": ("Peak memory", "Weights and the most activations that are alive at once, for one image."),
 }
+ESTIMATE = "What a step removes depends on the weights: these are estimates until it has been carried out."
 
 
-def cost_cards(before: Cost, after: Cost) -> None:
-    """Four cards: what the compressed model takes, and how that compares."""
+def cost_cards(before: Cost, after: Cost, measured: Mapping[str, Quantity] | None) -> None:
+    """Four cards: what the compressed model takes, and how that compares.
+
+    Args:
+        measured: Figures of the model as it was really compressed, to show in the place of estimates.
+    """
+    known = measured or {}
     with st.grid(4, min_column_width=150):
         for name, (title, meaning) in FIGURES.items():
-            quantity.metric(title, getattr(after, name), getattr(before, name), key=name, help=meaning)
+            value = known.get(name) or getattr(after, name)
+            quantity.metric(title, value, getattr(before, name), key=name, help=meaning)
 
 
 def effects(costs: Sequence[Cost]) -> list[str]:
@@ -59,6 +66,8 @@ def charts(costs: Sequence[Cost], titles: Sequence[str]) -> None:
         "Show", list(names), default="macs", required=True, format_func=lambda key: names[key], key="shown",
         persist_state="session",
     )  # fmt: skip
+    if costs[-1].macs.evidence is Evidence.PREDICTED:
+        st.caption(f"{quantity.badge(Evidence.PREDICTED)} {ESTIMATE}")
     left, right = st.columns(2, gap="medium")
     with left:
         _waterfall(costs, titles, name, names[name])

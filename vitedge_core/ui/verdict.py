@@ -5,10 +5,12 @@ While something is measured, what was known last stays in its place, grey and ma
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from vitedge_core.evidence import Quantity
 from vitedge_core.recipe import Recipe
 from vitedge_core.text.human import human
 from vitedge_core.ui import cache, layout, measuring, quantity, state
@@ -24,8 +26,17 @@ HELP = {
 }
 
 
+def figures(recipe: Recipe) -> Mapping[str, Quantity] | None:
+    """What was measured of the compressed model so far, costs of its real shapes included."""
+    best = measuring.read(recipe, state.images()).best
+    return best.compressed if best else None
+
+
 def cards(recipe: Recipe, baseline_macs: float) -> None:
-    """Start what can be measured by itself, and draw the two cards; they look again while something is under way."""
+    """Start what can be measured by itself, and draw the two cards.
+
+    While something is under way, only the line below them looks for news; the page is drawn again when there are some.
+    """
     images = state.images()
     missing = cache.unmeasurable(recipe.model, images)
     if missing:
@@ -33,16 +44,6 @@ def cards(recipe: Recipe, baseline_macs: float) -> None:
         return
     reading = measuring.follow(recipe, images, measuring.automatic(recipe, baseline_macs))
 
-    def draw() -> None:
-        now = measuring.read(recipe, images)
-        if now.mark != reading.mark:
-            st.rerun()
-        _draw(recipe, images, now)
-
-    st.fragment(draw, run_every=POLL if reading.task else None)()
-
-
-def _draw(recipe: Recipe, images: str | None, reading: Reading) -> None:
     for column, name in zip(st.columns(2), TITLES, strict=True):
         with column.container(border=True, height="stretch", gap="small"):
             if reading.best and name in reading.best.compressed:
@@ -51,8 +52,15 @@ def _draw(recipe: Recipe, images: str | None, reading: Reading) -> None:
                 _source(name, reading.best)
             else:
                 _awaited(name, recipe, images, busy=reading.task is not None)
-    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-        _status(recipe, images, reading)
+
+    def status() -> None:
+        now = measuring.read(recipe, images)
+        if now.mark != reading.mark:
+            st.rerun()
+        with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+            _status(recipe, images, now)
+
+    st.fragment(status, run_every=POLL if reading.task else None)()
 
 
 def _measured(name: str, shown: Evaluation) -> None:
