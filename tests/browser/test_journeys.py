@@ -86,8 +86,8 @@ def test_sweep_survives_a_reload(new_page, shot):
     page.get_by_role("button", name=re.compile(r"Measure \d+ recipes?")).click()
     page.get_by_role("button", name="Cancel").wait_for()
     page.reload()
-    page.get_by_text("finished").first.wait_for(timeout=240_000)
-    page.get_by_text("Recipes on the front").wait_for()
+    page.get_by_text("Recipes on the front").wait_for(timeout=240_000)
+    page.get_by_role("button", name="Cancel").wait_for(state="detached", timeout=240_000)
     assert page.locator(".js-plotly-plot").count() >= 1
     shot(page, "front")
     no_traceback(page)
