@@ -49,7 +49,7 @@ def no_traceback(page) -> None:
 
 def test_build_share_and_open_elsewhere(new_page, shot):
     page = new_page()
-    page.get_by_text("What each step does").wait_for()
+    page.get_by_text("What each step does").first.wait_for()
     before = settled(page, "MACs")
     slider = page.get_by_test_id("stSlider").first.get_by_role("slider")
     slider.focus()
@@ -84,14 +84,14 @@ def test_damaged_link_is_one_sentence(new_page):
 def test_sweep_survives_a_reload(new_page, shot):
     page = new_page("/pareto")
     page.get_by_role("button", name=re.compile(r"Measure \d+ recipes?")).click()
-    page.get_by_role("button", name="Cancel").wait_for()
+    page.get_by_role("button", name="Cancel").first.wait_for()
     page.reload()
-    page.get_by_text("Recipes on the front").wait_for(timeout=240_000)
-    page.get_by_role("button", name="Cancel").wait_for(state="detached", timeout=240_000)
+    page.get_by_text("Recipes on the front").first.wait_for(timeout=240_000)
+    page.get_by_role("button", name="Cancel").first.wait_for(state="detached", timeout=240_000)
     assert page.locator(".js-plotly-plot").count() >= 1
     shot(page, "front")
     no_traceback(page)
-    page.get_by_role("button", name="Open in Build").click()
+    page.get_by_role("button", name="Open in Build").first.click()
     assert settled(page, "MACs")
 
 
