@@ -16,7 +16,7 @@ def test_a_device_has_plain_units():
     pi = device("Raspberry Pi 5")
     assert pi.kind == "cpu"
     assert dict(pi.peaks) == {32: 153.6e9, 16: 307.2e9, 8: 614e9}
-    assert pi.bandwidth == 17.1e9
+    assert pi.bandwidth == pytest.approx(17.1e9)
     assert pi.memory == (2e9, 4e9, 8e9, 16e9)
     assert pi.power == 12
 

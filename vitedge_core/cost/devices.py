@@ -15,7 +15,11 @@ from vitedge_core.errors import unknown
 
 _TABLE = Path(__file__).parents[1] / "published" / "devices.csv"
 _GIGA = 1e9
-_NPUS = ("npu", "neural engine", "hexagon", "tpu")
+_WORDS = {
+    "cpu": ("cpu",),
+    "gpu": ("gpu", "mali"),
+    "npu": ("npu", "neural engine", "hexagon", "tpu"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +78,11 @@ def _device(row: dict[str, str]) -> Device:
 
 
 def _kind(processor: str) -> str:
+    """The first kind of processor that the text names is the one its peaks are of."""
     lower = processor.lower()
-    if any(word in lower for word in _NPUS) and not lower.startswith("cpu"):
-        return "npu"
-    return "gpu" if any(word in lower for word in ("gpu", "mali")) and not lower.startswith("cpu") else "cpu"
+    places = {kind: min((lower.find(word) for word in words if word in lower), default=len(lower))
+              for kind, words in _WORDS.items()}  # fmt: skip
+    return min(places, key=lambda kind: places[kind])
 
 
 def _memory(text: str) -> tuple[float, ...]:
