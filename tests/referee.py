@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from vitedge_core.plan import Plan
@@ -40,7 +41,8 @@ def counted(model: nn.Module, plan: Plan) -> Claims:
     pairs = [(f"{block.path}.attn.qkv", f"{block.path}.mlp.fc1") for block in plan.blocks]
     hooks = [watch(path) for pair in pairs for path in pair]
     example = torch.randn(1, *plan.image, generator=torch.Generator().manual_seed(5))
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    # unfused: PyTorch's counter knows the CPU's own fused attention only from 2.15 on
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         model(example)
     for hook in hooks:
         hook.remove()
