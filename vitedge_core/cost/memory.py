@@ -41,19 +41,19 @@ def timeline(plan: Plan, batch: int = 1) -> tuple[Moment, ...]:
 
 def peak_activations(plan: Plan, batch: int = 1) -> int:
     """Bytes of the float32 activations alive at the worst moment, the images included."""
-    return _FLOAT_BYTES * max((batch * _alive(op) + op.repacked for op in plan.ops), default=0)
+    return _FLOAT_BYTES * max((batch * (op.reads + op.writes + op.held) + _scratch(op, batch) for op in plan.ops),
+                              default=0)  # fmt: skip
 
 
 def peak_memory(plan: Plan, batch: int = 1) -> int:
-    """Bytes that one inference of `batch` images needs; nothing of Python or of an engine's own."""
+    """Bytes that one inference of `batch` images needs on one thread; nothing of Python or of an engine's own."""
     return weights_in_memory(plan) + peak_activations(plan, batch)
 
 
-def _alive(op: Op) -> int:
-    return op.reads + op.writes + op.held + op.scratch
+def _scratch(op: Op, batch: int) -> int:
+    return op.scratch if batch == 1 else batch * op.batch_scratch + op.repacked
 
 
 def _moment(op: Op, batch: int) -> Moment:
     each = _FLOAT_BYTES * batch
-    scratch = each * op.scratch + _FLOAT_BYTES * op.repacked
-    return Moment(op.path, each * op.held, each * op.reads, each * op.writes, scratch)
+    return Moment(op.path, each * op.held, each * op.reads, each * op.writes, _FLOAT_BYTES * _scratch(op, batch))

@@ -32,8 +32,8 @@ class Event:
     """One operator call. Sizes in elements; `alive` is every activation in memory when it ends, its own included.
 
     path: the module whose forward called it. parameter: name of the parameter a product multiplies by, "" when both
-    factors are activations. role: "scores" or "mix" of fused attention. scratch, repacked: what a convolution's kernel
-    keeps for itself, for the image and once for any number of images.
+    factors are activations. role: "scores" or "mix" of fused attention. workspace: what its kernel needs for itself.
+    kept: what it made and a module keeps for later passes; no activation, and not in `alive`.
     """
 
     path: str
@@ -46,8 +46,8 @@ class Event:
     outputs: int = 0
     parameter: str = ""
     role: str = ""
-    scratch: int = 0
-    repacked: int = 0
+    workspace: Workspace = NO_WORKSPACE
+    kept: int = 0
 
     @property
     def macs(self) -> int:
@@ -75,7 +75,8 @@ def record(model: nn.Module, example: Tensor) -> list[Event]:
     recorder = _Operators(model)
     recorder.own(example)
     with torch.no_grad(), _paths(model, recorder.stack), _FusedAttention(recorder), recorder:
-        model(example)
+        answer = model(example)
+    recorder.settle([*_tensors((answer,)), example], {_storage(buffer) for buffer in model.buffers()})
     return recorder.events
 
 
@@ -131,7 +132,7 @@ class _Operators(TorchDispatchMode):
         self.stack: list[str] = []
         self._names = {_storage(p): name for name, p in model.named_parameters()}
         self._constants = {_storage(b) for b in model.buffers()} | set(self._names)
-        self._owned: dict[int, tuple[StorageWeakRef, int]] = {}
+        self._owned: dict[int, tuple[StorageWeakRef, int, int]] = {}  # memory, its size, the event that made it
         self._muted = False
 
     def own(self, tensor: Tensor) -> None:
@@ -139,7 +140,7 @@ class _Operators(TorchDispatchMode):
         storage = tensor.untyped_storage()
         key = _storage(tensor)
         if key not in self._owned and key not in self._constants:
-            self._owned[key] = (StorageWeakRef(storage), storage.nbytes() // 4)
+            self._owned[key] = (StorageWeakRef(storage), storage.nbytes() // 4, len(self.events))
 
     def attention(self, query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, *_: Any,
                   **__: Any) -> Tensor:  # fmt: skip
@@ -180,12 +181,25 @@ class _Operators(TorchDispatchMode):
         reads = sum(_elements(tensor) for tensor in given if _storage(tensor) not in self._constants)
         path = self.stack[-1] if self.stack else ""
         writes = sum(map(_elements, made))
-        self.events.append(Event(path, operator, reads, writes, self._alive(), *shape, parameter, role, *own))
+        self.events.append(Event(path, operator, reads, writes, self._alive(), *shape, parameter, role, own))
 
     def _alive(self) -> int:
-        for key in [key for key, (reference, _) in self._owned.items() if reference.expired()]:
+        for key in [key for key, (reference, _, _) in self._owned.items() if reference.expired()]:
             del self._owned[key]
-        return sum(size for _, size in self._owned.values())
+        return sum(size for _, size, _ in self._owned.values())
+
+    def settle(self, known: list[Tensor], buffers: set[int]) -> None:
+        """What outlives the pass without being `known` (images, answer) is a table that a module keeps.
+
+        New buffers are no activations either, and are counted with all others.
+        """
+        self._alive()
+        spared = set(map(_storage, known))
+        for key, (_, size, made) in self._owned.items():
+            if key not in spared:
+                self.events[made].kept += 0 if key in buffers else size
+                for event in self.events[made:]:
+                    event.alive -= size
 
 
 class _Shape(NamedTuple):
