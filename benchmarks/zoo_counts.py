@@ -1,7 +1,7 @@
 """Every model of the zoo against timm's parameters and two referees of its multiply-accumulates, and how fast we count.
 
-Each model is counted at its own size and at another one in a batch of two, by PyTorch's FlopCounterMode and by fvcore,
-on the real model with random weights. Limits: no deviation at all, 1 s for the first count, 5 ms for every later report;
+Each model is counted at its own size and at another one in a batch of two, by PyTorch's counter and by fvcore, on the
+real model with random weights. Limits: no deviation at all, 1 s for the first count, 5 ms for every later report;
 times are of the processor on one thread. Names as arguments choose some of the models.
 """
 
@@ -14,9 +14,8 @@ import time
 import warnings
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 import torch
 from referee import fvcore_counts, products, torch_macs
@@ -28,7 +27,7 @@ from vitedge_core.models.build import build
 from vitedge_core.models.trace import trace
 from vitedge_core.plan import Plan
 
-ZOO = ROOT / "vitedge_core" / "published" / "zoo.csv"
+ZOO = Path(__file__).parents[1] / "vitedge_core" / "published" / "zoo.csv"
 FIRST, LATER = 1.0, 5e-3  # seconds
 BATCH = 2
 
