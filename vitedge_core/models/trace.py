@@ -84,7 +84,8 @@ def _operations(model: nn.Module, events: list[Event], found: list[Site]) -> lis
             ".".join(filter(None, (event.path, role))) or event.operator,
             _kind(event, attentions, heads), event.rows, event.inputs, event.outputs,
             reads=event.reads, writes=event.writes, held=max(0, event.alive - event.reads - event.writes),
-            block=block, half=half,
+            constants=4 * event.kept, scratch=event.workspace.alone, batch_scratch=event.workspace.each,
+            repacked=event.workspace.once, block=block, half=half,
         ))  # fmt: skip
     return share_out(model, events, ops, _Places(found).of)
 
@@ -93,7 +94,8 @@ def _kind(event: Event, attentions: set[str], heads: set[str]) -> Kind:
     if event.is_activation_product or "softmax" in event.operator:
         return Kind.ATTENTION
     if event.macs:
-        return product_kind(event.path, convolution=event.is_convolution, attentions=attentions, heads=heads)
+        place = event.parameter.rpartition(".")[0] or event.path  # a layer's weight may be used by what stands above it
+        return product_kind(place, convolution=event.is_convolution, attentions=attentions, heads=heads)
     return Kind.NORM if "norm" in event.operator else Kind.ELEMENTWISE
 
 
