@@ -30,13 +30,20 @@ _ERRATIC = {"ncnn Vulkan"}  # its figures for one network differ tenfold between
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A latency to learn from. network: rows with the same one are left out together. features: of one image."""
+    """A latency to learn from.
+
+    features: of one image. seconds: of one inference of the batch. network: rows with the same one are left out
+    together. model: what the network is called. source: where the latency stands. own: measured by the user.
+    """
 
     target: Target
     features: Features
     batch: int
     seconds: float
     network: Hashable
+    model: str
+    source: str
+    own: bool = False
 
 
 @dataclass(frozen=True, slots=True)

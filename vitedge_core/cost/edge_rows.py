@@ -54,7 +54,10 @@ def _imported(published: Published) -> Row | Refused:
     if network.lacking:
         return Refused(published, f"Kept apart: {network.lacking}")
     target = Target(published.device, published.runtime, published.precision)
-    example = Example(target, counted(network), published.batch, published.seconds, same_network(network))
+    example = Example(
+        target, counted(network), published.batch, published.seconds, same_network(network), published.model,
+        published.source,
+    )  # fmt: skip
     impossible = beyond_peak(example)
     return Refused(published, f"Rejected: {impossible}") if impossible else Row(published, example)
 
