@@ -38,12 +38,13 @@ _GROUPS = {
 
 @dataclass(frozen=True, slots=True)
 class Widths:
-    """Deviations on either side of the mean, by situation, and what was seen."""
+    """Deviations on either side of the mean by situation, and what was seen: devices, targets, networks, sizes."""
 
     of_situation: dict[Situation, float]
     devices: frozenset[str]
     targets: frozenset[tuple[str, str, str]]
     networks: frozenset[Hashable]
+    extents: dict[str, tuple[Vector, Vector]]
 
     @classmethod
     def of(cls, model: LatencyModel) -> Widths:
@@ -58,6 +59,8 @@ class Widths:
             frozenset(example.target.device for example in examples),
             frozenset(example.target.key for example in examples),
             frozenset(example.features for example in examples),
+            {engine: _extent([e for e in examples if e.target.engine == engine])
+             for engine in {e.target.engine for e in examples}},
         )  # fmt: skip
 
     def situation(self, point: Point) -> Situation:
@@ -67,6 +70,12 @@ class Widths:
         if point.target.key not in self.targets:
             return Situation.NEW_TARGET
         return Situation.KNOWN if point.features in self.networks else Situation.NEW_NETWORK
+
+    def beyond(self, point: Point) -> float:
+        """How far, as a logarithm, the network is larger or smaller than any timed with this engine; 0 inside."""
+        smallest, largest = self.extents[point.target.engine]
+        asked = _sizes(point)
+        return float(max(0.0, *(asked - largest), *(smallest - asked)))
 
     def half(self, point: Point, deviation: float, beyond: float) -> float:
         """Half the interval of the logarithm; `beyond` is how far outside the timed sizes the network lies."""
@@ -84,12 +93,9 @@ def _quantile(scores: Vector) -> float:
     return float(np.sort(scores)[rank - 1])
 
 
-def beyond(point: Point, examples: Sequence[Example]) -> float:
-    """How far, as a logarithm, the network is larger or smaller than any timed with this engine; 0 inside."""
-    timed = [e for e in examples if e.target.engine == point.target.engine] or examples
-    asked = _sizes(point)
-    sizes = np.array([_sizes(example) for example in timed])
-    return float(max(0.0, *(asked - sizes.max(0)), *(sizes.min(0) - asked)))
+def _extent(examples: Sequence[Example]) -> tuple[Vector, Vector]:
+    sizes = np.array([_sizes(example) for example in examples])
+    return sizes.min(0), sizes.max(0)
 
 
 def _sizes(point: Point | Example) -> Vector:
