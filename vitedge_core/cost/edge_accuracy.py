@@ -1,8 +1,8 @@
 """How far the latency model and two simpler ones are off, on rows that none of them has seen.
 
-Three ways to hide rows: a network with all its rows on every device ("network", the strict one and the figure that
-counts); a single row, so that the network may be known from other targets ("row", what a user of a published network
-gets); a device with all its rows ("device").
+Three ways to hide rows: a network with all its rows on every device (the strict one and the figure that
+counts); a network on one target only, so that it may be known from other targets (what a user of a published network
+gets); a device with all its rows.
 """
 
 from __future__ import annotations
@@ -14,12 +14,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vitedge_core.cost.edge_interval import COVERAGE
+from vitedge_core.cost.edge_interval import held_out_scores, widths
 from vitedge_core.cost.edge_latency import EdgeLatencies
 from vitedge_core.cost.edge_model import Example, Vector
 
 OURS, EFFICIENCY, LINEAR = "latency model", "one efficiency per target", "log-linear in MACs and parameters"
-NETWORK, ROW, DEVICE = "network", "row", "device"
+NETWORK, PAIR, DEVICE = "network", "network on one target", "device"
+_HIDDEN = {
+    NETWORK: lambda example: example.network,
+    PAIR: lambda example: (example.network, example.target.key),
+    DEVICE: lambda example: example.target.device,
+}
 ENOUGH = 5  # rows of a target from which the simpler models have something to learn
 _FOLDS = 5
 
@@ -57,7 +62,7 @@ def accuracy(latencies: EdgeLatencies, held_out: str = NETWORK) -> tuple[Accurac
 
     Args:
         latencies: With the rows.
-        held_out: `NETWORK`, `ROW` or `DEVICE`; the simpler models are tried on `NETWORK` only.
+        held_out: `NETWORK`, `PAIR` or `DEVICE`; the simpler models are tried on `NETWORK` only.
     """
     examples = latencies.examples
     methods = [ours(latencies, held_out), *(baselines(examples) if held_out == NETWORK else ())]
@@ -73,16 +78,18 @@ def accuracy(latencies: EdgeLatencies, held_out: str = NETWORK) -> tuple[Accurac
 
 def ours(latencies: EdgeLatencies, held_out: str = NETWORK) -> HeldOut:
     """The latency model; the width of each interval was set on other folds of the networks."""
-    groups = _groups(latencies.examples, held_out)
-    means, deviations = latencies.model.held_out(groups)
-    errors = means - latencies.model.logs
-    scores = np.abs(errors) / deviations
-    folds = _folds([example.network for example in latencies.examples])
+    examples = latencies.examples
+    groups = _groups(examples, held_out)
+    means, _ = latencies.model.held_out(groups)
+    scores = held_out_scores(latencies.model, groups)
+    engines = np.array([example.target.engine for example in examples])
+    folds = _folds([example.network for example in examples])
     inside = np.zeros(len(scores))
     for fold in range(_FOLDS):
-        width = np.quantile(scores[folds != fold], COVERAGE)
-        inside[folds == fold] = scores[folds == fold] <= width
-    return HeldOut(OURS, held_out, errors, inside)
+        width = widths(scores[folds != fold], engines[folds != fold])
+        for index in np.flatnonzero(folds == fold):
+            inside[index] = scores[index] <= width.get(engines[index], width[""])
+    return HeldOut(OURS, held_out, means - latencies.model.logs, inside)
 
 
 def baselines(examples: Sequence[Example]) -> tuple[HeldOut, HeldOut]:
@@ -109,8 +116,7 @@ def _ridge(sizes: Vector, logs: Vector, asked: Vector) -> float:
 
 
 def _groups(examples: Sequence[Example], held_out: str) -> list[Hashable]:
-    choose = {NETWORK: lambda e: e.network, DEVICE: lambda e: e.target.device}.get(held_out)
-    return [choose(example) for example in examples] if choose else list(range(len(examples)))
+    return [_HIDDEN[held_out](example) for example in examples]
 
 
 def _folds(networks: Sequence[Hashable]) -> Vector:

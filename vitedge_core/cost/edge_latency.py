@@ -153,11 +153,13 @@ class EdgeLatencies:
     def residuals(self) -> tuple[Residual, ...]:
         """Every example beside what a fit says that saw no row of its network."""
         means, deviations = self.model.held_out([example.network for example in self.examples])
-        width = self.widths.of_situation[Situation.NEW_NETWORK]
         return tuple(
-            Residual(example, _interval(mean, width * deviation, _HELD_OUT))
+            Residual(example, _interval(mean, self._unseen(example) * deviation, _HELD_OUT))
             for example, mean, deviation in zip(self.examples, means, deviations, strict=True)
         )
+
+    def _unseen(self, example: Example) -> float:
+        return self.widths.width(Situation.NEW_NETWORK, example.target.engine)
 
     def residuals_of(self, target: Target) -> tuple[Residual, ...]:
         """Those of one target."""
