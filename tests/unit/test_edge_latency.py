@@ -177,13 +177,14 @@ def test_a_network_cannot_beat_the_peak(latencies, deit):
     wide = replace(compact, ops=(replace(compact.ops[0], rows=10**7),))
     answer = predicted(latencies.predict(wide, at(latencies, ("iPhone 12", "CoreML", "fp16"))))
     assert answer.floor is not None
-    assert answer.latency.value >= answer.floor.value
+    assert answer.latency.low == answer.latency.value == answer.floor.value
+    assert widening(answer) > 1.05
     assert any("Held at the chip's peak" in flag for flag in answer.flags)
 
 
 def test_residuals_are_of_fits_that_had_not_seen_the_network(latencies):
     found = latencies.residuals_of(at(latencies, PHONE))
-    assert len(found) == at(latencies, PHONE).rows == 5
+    assert len(found) == at(latencies, PHONE).rows == 4
     assert all(residual.ratio == residual.predicted.value / residual.example.seconds for residual in found)
     assert max(abs(math.log(residual.ratio)) for residual in found) > 0.1
 
@@ -258,7 +259,7 @@ def test_the_figures_hold_and_beat_the_simpler_models(latencies):
         (("Hailo-8", "hailort", "INT8"), HAILO),
         (("intel core i7-12700h LAPTOP", LAPTOP[1].upper(), "float32"), LAPTOP),
         (("Dragonwing RB3 Gen 2 (QCS6490)", "tflite", "w8a8"), ("Dragonwing RB3 Gen 2 Vision Kit", PHONE[1], "w8a8")),
-        (("Jetson Nano 4GB", "TensorRT 8.2", "fp16"), ("Jetson Nano 4GB", "TensorRT 8.2", "fp16")),
+        (("Jetson Nano 4GB", "TensorRT 8.2", "fp16"), ("Jetson Nano 4GB", "TensorRT", "fp16")),
         (("Toaster", "x", "y"), ("Toaster", "x", "y")),
     ],
 )

@@ -23,7 +23,7 @@ _PER_FOLD = 0.3  # deviation for each factor e by which a network is larger or s
 
 
 class Situation(StrEnum):
-    """What the model knows of a point: the poorest description that holds."""
+    """What the model knows of a point, from the most to the least."""
 
     KNOWN = "the network was published on another target"
     NEW_NETWORK = "no row has this network"
@@ -92,8 +92,9 @@ class Widths:
         return self.width(self.situation(point), point.target.engine) * math.hypot(deviation, _PER_FOLD * beyond)
 
     def width(self, situation: Situation, engine: str) -> float:
-        """Deviations to either side."""
-        return self.of_engine.get((situation, engine), self.of_engine[situation, ""])
+        """Deviations to either side; whoever knows less of a point never claims a narrower interval."""
+        known = [self.of_engine.get((s, engine), self.of_engine[s, ""]) for s in Situation]
+        return max(known[: list(Situation).index(situation) + 1])
 
 
 def held_out_scores(model: LatencyModel, groups: Sequence[Hashable]) -> Vector:

@@ -141,8 +141,9 @@ class EdgeLatencies:
         half = self.widths.half(point, deviation, away)
         floor = _floor(point)
         situation = self.widths.situation(point)
-        low, value, high = (max(math.exp(mean + side * half), floor or 0.0) for side in (-1, 0, 1))
         more = _point_flags(point, situation, away, held=math.exp(mean) < (floor or 0.0))
+        mean = max(mean, math.log(floor)) if floor else mean
+        low, value, high = (max(math.exp(mean + side * half), floor or 0.0) for side in (-1, 0, 1))
         latency = Quantity(value, "s", Evidence.PREDICTED, _source(point.target, situation), low, high)
         limit = Quantity(floor, "s", Evidence.PREDICTED, _PEAK) if floor else None
         return Prediction(
