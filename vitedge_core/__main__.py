@@ -279,6 +279,28 @@ def _said(value: float, unit: str) -> str:
     return human(Quantity.exact(value, unit, "a part of the total"))
 
 
+def edge(arguments: argparse.Namespace) -> None:
+    """Latencies on edge devices, predicted with an 80 % interval."""
+    from vitedge_core.experiments.edge import predict_recipe, predict_rows, read_rows
+
+    if arguments.rows is not None:
+        if arguments.model is not None or arguments.recipe is not None or arguments.device or arguments.batch != 1:
+            raise VitEdgeError("Either --rows names the networks and devices, or a recipe and --device do.")
+        found = predict_rows(read_rows(Path(arguments.rows)))
+    else:
+        found = predict_recipe(_planned(recipe_of(arguments)).last, arguments.device, arguments.batch)
+    if arguments.json:
+        _json(found)
+        return
+    rows = [["Device", "Runtime", "Precision", "Network", "Batch", "ms", "80 % interval"]]
+    for row in found:
+        names = [str(row[name]) for name in ("device", "runtime", "precision", "model", "batch")]
+        known = "out_of_domain" not in row
+        told = [f"{row['latency_ms']:g}", f"{row['low_ms']:g} to {row['high_ms']:g}"] if known else []
+        rows.append([*names, *(told or ["", row["out_of_domain"]])])
+    _table(rows)
+
+
 def compress(arguments: argparse.Namespace) -> None:
     """Carry out a recipe and write the package."""
     from vitedge_core.compress import compress as carry_out
@@ -467,6 +489,10 @@ def _parser() -> argparse.ArgumentParser:
     own.add_argument("--image", type=_at_least_one, metavar="N", help="side of the input in pixels")
     own.add_argument("--batch", type=_at_least_one, default=1, metavar="N", help="images in the inference (1)")
     own.add_argument("--sizes", type=_sides, default=(), metavar="N,N,...", help="also the costs at these sizes")
+    own = verb(edge, recipe=True)
+    own.add_argument("--rows", metavar="FILE.csv", help="columns device, runtime, precision, model, batch")
+    own.add_argument("--device", action="append", default=[], metavar="NAME", help="repeatable (all)")
+    own.add_argument("--batch", type=_at_least_one, default=1, metavar="N", help="images in an inference (1)")
     images = "a folder of class folders, or digits"
     own = verb(compress, recipe=True)
     own.add_argument("--out", required=True, metavar="DIR", help="folder of the package")
@@ -506,7 +532,7 @@ def _parser() -> argparse.ArgumentParser:
 def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser = _parser()
     first = next((word for word in arguments if not word.startswith("-")), None)
-    known = ("models", "methods", "cost", "compress", "measure", "sweep", "distil", "train", "data")
+    known = ("models", "methods", "cost", "edge", "compress", "measure", "sweep", "distil", "train", "data")
     if first is not None and first not in known:
         raise unknown("verb", first, known)
     return parser.parse_args(arguments)
