@@ -26,12 +26,17 @@ _FOLDER = "devices"
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What `measure.machine` found: MAC/s of a float32 matrix product, bytes per second of a copy; memory in bytes."""
+    """What `measure.machine` found on one thread.
+
+    macs_per_second: of a float32 matrix product. bytes_per_second: of a copy. call_seconds: of a layer that has next to
+    nothing to do. memory: bytes, None where the system does not tell.
+    """
 
     processor: str
     torch: str
     macs_per_second: float
     bytes_per_second: float
+    call_seconds: float
     memory: int | None
 
     @property
@@ -58,7 +63,8 @@ def this_machine() -> Machine | None:
     """This machine as it was measured last; None before that."""
     with suppress(OSError, ValueError, TypeError):
         found = Machine(**json.loads(machine_file().read_text(encoding="utf-8")))
-        if all(math.isfinite(rate) and rate > 0 for rate in (found.macs_per_second, found.bytes_per_second)):
+        figures = (found.macs_per_second, found.bytes_per_second, found.call_seconds)
+        if all(math.isfinite(figure) and figure > 0 for figure in figures):
             return found
     return None
 

@@ -38,7 +38,7 @@ def this_machine(
             raise Cancelled
         report(0.6, "Copying memory")
         moved = bandwidth()
-    found = Machine(processor_name(), torch.__version__, macs, moved, memory())
+    found = Machine(processor_name(), torch.__version__, macs, moved, call_seconds(), memory())
     with written_whole(machine_file()) as path:
         path.write_text(json.dumps(found.to_dict()), encoding="utf-8")
     report(1.0, f"{THIS_MACHINE} is measured.")
@@ -60,6 +60,13 @@ def bandwidth() -> float:
     """Bytes per second, read and written ones together, of the fastest large copy seen."""
     source, target = torch.ones(_COPIED // 4), torch.empty(_COPIED // 4)
     return 2 * _COPIED / _fastest(lambda: target.copy_(source))
+
+
+def call_seconds() -> float:
+    """Seconds of a layer that has next to nothing to do: what Python and PyTorch take for each call."""
+    layer, values, calls = torch.nn.ReLU(), torch.zeros(1, 8), 100
+    with torch.inference_mode():
+        return _fastest(lambda: [layer(values) for _ in range(calls)]) / calls
 
 
 def _fastest(call: Callable[[], object]) -> float:
