@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from vitedge_core.cost.devices import Device
 from vitedge_core.cost.roofline import activation_bytes, arithmetic_bits, weight_bytes
@@ -36,6 +37,10 @@ class Energy:
     arithmetic: Quantity
     weights: Quantity
     activations: Quantity
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as the command line prints them."""
+        return {name: getattr(self, name).to_dict() for name in ("total", "arithmetic", "weights", "activations")}
 
 
 def energy(plan: Plan, float_bits: int = FLOAT_BITS) -> Energy:

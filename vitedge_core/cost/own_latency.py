@@ -34,7 +34,7 @@ _FEATURES = (
 _PLACE = {name: place for place, name in enumerate(_FEATURES)}
 _KERNELS = {side * side for side in (3, 5, 7, 9, 11, 13)}
 _LAYERS = 0.1  # weight of a stack of layers beside a network, whose caches are as cold as those of what is predicted
-_RIDGE = 0.03  # pulls rates that the timings say little about towards zero
+_RIDGE = 0.2  # pulls rates that the timings say little about towards zero
 
 
 @dataclass(frozen=True, slots=True)

@@ -245,8 +245,12 @@ def _odd(before: Plan, after: Plan) -> Reason | None:
 def odd_share(ops: Iterable[Op]) -> float:
     """Share of the multiply-accumulates with weights whose inputs or outputs are no multiple of `LANES`."""
     products = [op for op in ops if op.macs and op.weights]
-    odd = sum(op.macs for op in products if op.inputs % LANES or op.outputs % LANES)
-    return odd / max(1, sum(op.macs for op in products))
+    return odd_macs(products) / max(1, sum(op.macs for op in products))
+
+
+def odd_macs(ops: Iterable[Op]) -> int:
+    """Multiply-accumulates with weights over channel counts that are no multiple of `LANES`."""
+    return sum(op.macs for op in ops if op.weights and (op.inputs % LANES or op.outputs % LANES))
 
 
 def _calls(after: Plan, seconds: Quantity | None, machine: Machine | None) -> Reason | None:

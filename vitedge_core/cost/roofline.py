@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from vitedge_core.cost.devices import Device
 from vitedge_core.evidence import Evidence, Quantity
@@ -52,6 +53,14 @@ class Point:
         """What it reaches if nothing but the roof holds it back; 0 where that is not known."""
         return self.macs / self.seconds if self.seconds else 0.0
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as the command line prints them; seconds are None where nothing is known."""
+        return {
+            "label": self.label, "kind": self.kind.value if self.kind else None, "macs": self.macs,
+            "bytes": self.moved, "macs_per_byte": self.intensity, "bound": self.bound.value,
+            "seconds": self.seconds or None, "share": self.share,
+        }  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class Roofline:
@@ -81,6 +90,18 @@ class Roofline:
     def bound(self) -> Bound:
         """What most of the time waits for."""
         return _most((point.bound, point.seconds) for point in self.points)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as the command line prints them."""
+        return {
+            "device": self.device.name, "float_bits": self.float_bits, "bound": self.bound.value,
+            "memory_share": self.memory_share, "missing": list(self.missing),
+            "seconds": self.seconds.to_dict() if self.seconds else None,
+            "floor": self.floor.to_dict() if self.floor else None,
+            "by_kind": [point.to_dict() for point in self.by_kind],
+            "by_block": [point.to_dict() for point in self.by_block],
+            "operations": [point.to_dict() for point in self.points],
+        }  # fmt: skip
 
 
 def roofline(plan: Plan, device: Device, float_bits: int = FLOAT_BITS) -> Roofline:

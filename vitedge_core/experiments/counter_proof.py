@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from vitedge_core.compress import Planned, compress, load_trained, plan_recipe
-from vitedge_core.cost.reasons import Cause, odd_share
+from vitedge_core.cost.reasons import Cause, odd_macs
 from vitedge_core.evidence import Quantity
 from vitedge_core.measure.latency import compare
 from vitedge_core.plan import Plan
@@ -118,13 +118,13 @@ def _rounded(planned: Planned) -> Counter | None:
     """Structured pruning with the nearest share whose channel counts are multiples of eight."""
     for step, before, after in _steps(planned):
         ratio = step.knobs.get("ratio")
-        if odd_share(after.ops) <= odd_share(before.ops) or not isinstance(ratio, int | float):
+        if odd_macs(after.ops) <= odd_macs(before.ops) or not isinstance(ratio, int | float):
             continue
         near = sorted((round(place / 200, 3) for place in range(1, 181)), key=lambda r, ratio=ratio: abs(r - ratio))
         for other in near[:60]:
             recipe = _with_ratio(planned, step, other)
             plans = plan_recipe(recipe)
-            if not plans.problems and odd_share(plans.last.ops) <= odd_share(before.ops):
+            if not plans.problems and odd_macs(plans.last.ops) <= odd_macs(before.ops):
                 title = f"{other:.1%} removed instead of {ratio:.1%}, which leaves multiples of eight"
                 return Counter(Cause.ODD_CHANNELS, recipe, title)
     return None

@@ -18,7 +18,7 @@ from vitedge_core.cost.calibration import MAX_TEXT, Calibration, Timing, counted
 from vitedge_core.errors import Cancelled
 from vitedge_core.measure.ladder import Rung, rungs
 from vitedge_core.measure.latency import alone, check_threads
-from vitedge_core.measure.machine import bandwidth, memory, peak, processor_name
+from vitedge_core.measure.machine import bandwidth, clock, memory, peak, processor_name
 from vitedge_core.models.trace import trace_model
 
 Report = Callable[[float, str], None]
@@ -99,12 +99,12 @@ def _rounds(built: Sequence[_Subject], seconds: float, report: Report, cancelled
 
 
 def sample(model: nn.Module, example: Tensor, passes: int) -> float:
-    """Seconds of a pass. With one thread they are its time on the processor, which no other program lengthens."""
-    clock = time.thread_time if torch.get_num_threads() == 1 else time.perf_counter
-    start = clock()
+    """Seconds of a pass, by the clock of `machine.clock`."""
+    now = clock()
+    start = now()
     for _ in range(passes):
         model(example)
-    return (clock() - start) / passes
+    return (now() - start) / passes
 
 
 def _timing(subject: _Subject, rounds: int) -> Timing:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 Shape = tuple[int, int, int]
 NETWORKS = (
-    "test_vit", "test_vit3", "test_efficientnet", "deit_tiny_patch16_224", "vit_tiny_r_s16_p8_224", "levit_128s",
+    "test_vit", "test_vit3", "deit_tiny_patch16_224", "vit_tiny_r_s16_p8_224", "levit_128s",
     "mobilevit_xs", "efficientvit_b1", "efficientformerv2_s0", "edgenext_xx_small", "xcit_nano_12_p16_224",
     "pvt_v2_b0", "fastvit_t8", "mobilenetv3_small_100", "resnet18",
 )  # fmt: skip
