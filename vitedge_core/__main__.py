@@ -259,16 +259,17 @@ def compress(arguments: argparse.Namespace) -> None:
     from vitedge_core.compress import context_for
     from vitedge_core.experiments.evaluate import costs
     from vitedge_core.experiments.evaluation import plain
-    from vitedge_core.export.package import write
+    from vitedge_core.export.package import free_folder, write
     from vitedge_core.measure.size import weight_bytes
 
     recipe = recipe_of(arguments)
     _planned(recipe)
+    out = free_folder(Path(arguments.out))
     context = context_for(recipe, arguments.images)
     done = carry_out(recipe, context, progress)
     before, after = costs(done.plans[0]), costs(done.last)
     card = {"baseline": plain(before), "compressed": plain(after)}
-    folder = write(done.model, done.last, recipe, Path(arguments.out), card)
+    folder = write(done.model, done.last, recipe, out, card)
     after["weight_bytes"] = weight_bytes(folder)
     progress.close()
     if arguments.json:
@@ -281,14 +282,9 @@ def compress(arguments: argparse.Namespace) -> None:
 
 def measure(arguments: argparse.Namespace) -> None:
     """Accuracy and latency of a recipe beside its baseline."""
-    from vitedge_core.experiments.evaluate import evaluate
-
     recipe = recipe_of(arguments)
     _planned(recipe)
-    found = evaluate(
-        recipe, arguments.images, arguments.limit, not arguments.no_latency, report=progress,
-        threads=arguments.threads, batch=arguments.batch,
-    )  # fmt: skip
+    found = _measured(recipe, arguments)
     progress.close()
     if arguments.json:
         _json(found.to_dict())
@@ -303,6 +299,23 @@ def measure(arguments: argparse.Namespace) -> None:
         print(f"Latency is {human(found.ratio)} that of the baseline, paired interval {interval(found.ratio)}.")
     for note in found.notes:
         print(note)
+
+
+def _measured(recipe: Recipe, arguments: argparse.Namespace) -> Any:
+    """The evaluation; timed as the pages do it, it is kept as a run, and not measured twice."""
+    latency = not arguments.no_latency
+    if not arguments.again and (arguments.threads, arguments.batch) == (1, 1):
+        from vitedge_core.experiments.runs import measured
+
+        return measured(
+            recipe, arguments.images, arguments.limit, latency=latency, report=progress, origin="command line"
+        )
+    from vitedge_core.experiments.evaluate import evaluate
+
+    return evaluate(
+        recipe, arguments.images, arguments.limit, latency, report=progress,
+        threads=arguments.threads, batch=arguments.batch,
+    )  # fmt: skip
 
 
 def sweep(arguments: argparse.Namespace) -> None:
@@ -494,6 +507,7 @@ def _parser() -> argparse.ArgumentParser:
     own.add_argument("--images", metavar="DIR|digits", help=images)
     own.add_argument("--limit", type=_at_least_one, metavar="N", help="images at most (all)")
     own.add_argument("--no-latency", action="store_true", help="accuracy only")
+    own.add_argument("--again", action="store_true", help="measure even what is known, and keep nothing")
     own.add_argument("--threads", type=_at_least_one, default=1, metavar="N", help="of the timed passes (1)")
     own.add_argument("--batch", type=_at_least_one, default=1, metavar="N", help="images in a timed pass (1)")
     own = verb(sweep)

@@ -49,7 +49,8 @@ class Op:
 
     path: the module of the real model it comes from. `weights` are the elements of its weight tensor (they can be
     quantised or zeroed), `others` its float remainder (bias, norm, embedding). `reads` and `writes` count activation
-    elements, `held` those of other tensors that are alive meanwhile. `per_head` says that `rows` counts heads too.
+    elements, `held` those of other tensors that are alive meanwhile, `scratch` those that a kernel needs for itself
+    for a single image; in a batch it needs `batch_scratch` for each and `repacked` once.
     """
 
     path: str
@@ -71,6 +72,9 @@ class Op:
     buffers: int = 0  # bytes of what a file keeps beside parameters: running statistics
     constants: int = 0  # bytes of tables that no file keeps and memory does: masks, positions
     header: int = 0  # bytes that name its tensors in a file
+    scratch: int = 0
+    batch_scratch: int = 0
+    repacked: int = 0
 
     @property
     def macs(self) -> int:
@@ -297,7 +301,8 @@ def _inputs(op: Op, share: _Share) -> Op:
 
 
 def _rows(op: Op, share: _Share) -> Op:
-    return replace(op, rows=share(op.rows), reads=share(op.reads), writes=share(op.writes), held=share(op.held))
+    return replace(op, rows=share(op.rows), reads=share(op.reads), writes=share(op.writes), held=share(op.held),
+                   scratch=share(op.scratch), batch_scratch=share(op.batch_scratch))  # fmt: skip
 
 
 def _tokens(op: Op, old: Block, new: Block) -> Op:

@@ -17,6 +17,7 @@ from vitedge_core import __main__ as cli
 from vitedge_core.__main__ import main, scalar, step_of
 from vitedge_core.datasets import wild_digits
 from vitedge_core.errors import VitEdgeError
+from vitedge_core.experiments.runs import all_runs
 from vitedge_core.recipe import Recipe, Step
 
 ROOT = Path(__file__).parents[2]
@@ -116,6 +117,21 @@ def test_measure_times_both(answer, name):
     found = answer("measure", "--model", name, "--limit", "8")
     assert found["baseline"]["latency_seconds"]["unit"] == "s"
     assert found["latency_ratio"]["unit"] == "ratio"
+
+
+def test_measure_keeps_its_run_and_finds_it_again(answer, name):
+    ask = ("measure", "--model", name, "--step", "magnitude:ratio=0.3", "--limit", "12")
+    first = answer(*ask)
+    assert answer(*ask) == first  # two stopwatches would not agree to the last digit
+    assert answer(*ask, "--again")["latency_ratio"] != first["latency_ratio"]
+    kept = [run for run in all_runs() if run.recipe == Recipe.from_dict(first["recipe"])]
+    assert [run.origin for run in kept] == ["command line"]
+
+
+def test_compress_refuses_a_folder_in_use_before_the_work(complaint, name, tmp_path, monkeypatch):
+    monkeypatch.setattr("vitedge_core.compress.compress", lambda *_: pytest.fail("it was carried out all the same"))
+    (tmp_path / "mine.txt").write_text("precious")
+    assert "something else" in complaint("compress", "--model", name, "--out", str(tmp_path))
 
 
 def test_compress_writes_a_package_of_the_told_size(answer, name, tmp_path):

@@ -19,6 +19,8 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from vitedge_core.models.workspace import NO_WORKSPACE, Workspace, workspace
+
 aten = torch.ops.aten
 
 _MATRICES = {aten.mm: (0, 1), aten.bmm: (0, 1), aten.addmm: (1, 2), aten.baddbmm: (1, 2)}
@@ -30,7 +32,8 @@ class Event:
     """One operator call. Sizes in elements; `alive` is every activation in memory when it ends, its own included.
 
     path: the module whose forward called it. parameter: name of the parameter a product multiplies by, "" when both
-    factors are activations. role: "scores" or "mix" of fused attention.
+    factors are activations. role: "scores" or "mix" of fused attention. workspace: what its kernel needs for itself.
+    kept: what it made and a module keeps for later passes; no activation, and not in `alive`.
     """
 
     path: str
@@ -43,6 +46,8 @@ class Event:
     outputs: int = 0
     parameter: str = ""
     role: str = ""
+    workspace: Workspace = NO_WORKSPACE
+    kept: int = 0
 
     @property
     def macs(self) -> int:
@@ -70,7 +75,8 @@ def record(model: nn.Module, example: Tensor) -> list[Event]:
     recorder = _Operators(model)
     recorder.own(example)
     with torch.no_grad(), _paths(model, recorder.stack), _FusedAttention(recorder), recorder:
-        model(example)
+        answer = model(example)
+    recorder.settle([*_tensors((answer,)), example], {_storage(buffer) for buffer in model.buffers()})
     return recorder.events
 
 
@@ -126,7 +132,7 @@ class _Operators(TorchDispatchMode):
         self.stack: list[str] = []
         self._names = {_storage(p): name for name, p in model.named_parameters()}
         self._constants = {_storage(b) for b in model.buffers()} | set(self._names)
-        self._owned: dict[int, tuple[StorageWeakRef, int]] = {}
+        self._owned: dict[int, tuple[StorageWeakRef, int, int]] = {}  # memory, its size, the event that made it
         self._muted = False
 
     def own(self, tensor: Tensor) -> None:
@@ -134,7 +140,7 @@ class _Operators(TorchDispatchMode):
         storage = tensor.untyped_storage()
         key = _storage(tensor)
         if key not in self._owned and key not in self._constants:
-            self._owned[key] = (StorageWeakRef(storage), storage.nbytes() // 4)
+            self._owned[key] = (StorageWeakRef(storage), storage.nbytes() // 4, len(self.events))
 
     def attention(self, query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, *_: Any,
                   **__: Any) -> Tensor:  # fmt: skip
@@ -168,19 +174,32 @@ class _Operators(TorchDispatchMode):
         if given and computes and packet not in _ALLOCATE_ONLY:
             shape, factor = _product(packet, args, made)
             name = self._names.get(_storage(factor), "") if factor is not None else ""
-            self._add(packet.__name__, given, made, shape, parameter=name)
+            self._add(packet.__name__, given, made, shape, parameter=name, own=_workspace(packet, args, made))
 
     def _add(self, operator: str, given: list[Tensor], made: list[Tensor], shape: _Shape, *, parameter: str = "",
-             role: str = "") -> None:  # fmt: skip
+             role: str = "", own: Workspace = NO_WORKSPACE) -> None:  # fmt: skip
         reads = sum(_elements(tensor) for tensor in given if _storage(tensor) not in self._constants)
         path = self.stack[-1] if self.stack else ""
         writes = sum(map(_elements, made))
-        self.events.append(Event(path, operator, reads, writes, self._alive(), *shape, parameter, role))
+        self.events.append(Event(path, operator, reads, writes, self._alive(), *shape, parameter, role, own))
 
     def _alive(self) -> int:
-        for key in [key for key, (reference, _) in self._owned.items() if reference.expired()]:
+        for key in [key for key, (reference, _, _) in self._owned.items() if reference.expired()]:
             del self._owned[key]
-        return sum(size for _, size in self._owned.values())
+        return sum(size for _, size, _ in self._owned.values())
+
+    def settle(self, known: list[Tensor], buffers: set[int]) -> None:
+        """What outlives the pass without being `known` (images, answer) is a table that a module keeps.
+
+        New buffers are no activations either, and are counted with all others.
+        """
+        self._alive()
+        spared = set(map(_storage, known))
+        for key, (_, size, made) in self._owned.items():
+            if key not in spared:
+                self.events[made].kept += 0 if key in buffers else size
+                for event in self.events[made:]:
+                    event.alive -= size
 
 
 class _Shape(NamedTuple):
@@ -200,6 +219,14 @@ def _product(packet: Any, args: Any, made: list[Tensor]) -> tuple[_Shape, Tensor
         inputs = weight.shape[0] if transposed else prod(weight.shape[1:])
         return _Shape(places[0] * prod(places[2:]), inputs, weight.numel() // inputs), weight
     return _Shape(made[0].numel() // max(1, made[0].shape[-1]) if made[0].dim() else 1), None
+
+
+def _workspace(packet: Any, args: Any, made: list[Tensor]) -> Workspace:
+    """What a convolution's kernel keeps for itself; nothing of any other operator, and of a transposed one."""
+    if packet is not aten.convolution or args[6]:
+        return NO_WORKSPACE
+    image, weight, _, stride, _, dilation, _, _, groups = args
+    return workspace(image, weight, made[0], stride, dilation, groups)
 
 
 def _elements(tensor: Tensor) -> int:

@@ -84,7 +84,8 @@ def _operations(model: nn.Module, events: list[Event], found: list[Site]) -> lis
             ".".join(filter(None, (event.path, role))) or event.operator,
             _kind(event, attentions, heads), event.rows, event.inputs, event.outputs,
             reads=event.reads, writes=event.writes, held=max(0, event.alive - event.reads - event.writes),
-            block=block, half=half,
+            constants=4 * event.kept, scratch=event.workspace.alone, batch_scratch=event.workspace.each,
+            repacked=event.workspace.once, block=block, half=half,
         ))  # fmt: skip
     return share_out(model, events, ops, _Places(found).of)
 

@@ -10,7 +10,14 @@ import streamlit as st
 from vitedge_core.evidence import Evidence, Quantity
 from vitedge_core.text.cards import arxiv_link
 from vitedge_core.text.human import human, interval
-from vitedge_core.text.sources import COUNTING, IMAGES, INTERVALS
+from vitedge_core.text.sources import (
+    COUNTERS_LEAD,
+    COUNTERS_MORE,
+    COUNTING,
+    IMAGES,
+    INTERVALS,
+    counter_rows,
+)
 from vitedge_core.ui import cache, gallery
 from vitedge_core.ui.quantity import MEANING, badge
 
@@ -32,6 +39,10 @@ def evidence() -> None:
 def counting() -> None:
     """How operations, sizes, memory and time are counted."""
     st.markdown(COUNTING)
+    st.subheader("Our count and its two referees", anchor="referees")
+    st.markdown(COUNTERS_LEAD)
+    st.table(counter_rows(), border="horizontal", hide_index=True)
+    st.markdown(COUNTERS_MORE)
 
 
 def images() -> None:

@@ -65,5 +65,5 @@ def digits_convnet(pretrained: bool = False, **kwargs: Any) -> ByobNet:
 @register_model
 def digits_swin(pretrained: bool = False, **kwargs: Any) -> SwinTransformer:
     """Swin (Liu et al., ICCV 2021): 12x12 tokens of width 64, then 6x6 of width 128, windows of 6x6; 0.9 M."""
-    sizes = _sizes(kwargs, img_size=48, patch_size=4, window_size=6, embed_dim=64, depths=(2, 4), num_heads=(2, 4))
+    sizes = _sizes(kwargs, img_size=48, patch_size=4, window_size=6, embed_dim=64, depths=(2, 4), num_heads=(4, 8))
     return _configured(SwinTransformer(**sizes), first_conv="patch_embed.proj", classifier="head.fc")
