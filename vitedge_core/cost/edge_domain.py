@@ -60,7 +60,9 @@ def _batch(target: Target, batch: int, examples: Sequence[Example]) -> str:
     if batch in known:
         return ""
     listed = " and ".join(map(str, sorted(known)))
-    return f"Nobody published a latency of {batch} images at once with {target.runtime}; measured are batches of {listed}."
+    return (
+        f"Nobody published a latency of {batch} images at once with {target.runtime}; measured are batches of {listed}."
+    )
 
 
 def _bits(plan: Plan, target: Target, examples: Sequence[Example]) -> str:

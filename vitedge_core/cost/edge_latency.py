@@ -216,7 +216,9 @@ def _bound(point: Point, seconds: float) -> str:
     if sheet is None or sheet.bandwidth is None or bits is None or computing is None:
         return ""
     f = point.features
-    moved = f.parameters * bits[0] + point.batch * bits[1] * (f.product_elements + f.narrow_elements + f.attended_elements)
+    moved = f.parameters * bits[0] + point.batch * bits[1] * (
+        f.product_elements + f.narrow_elements + f.attended_elements
+    )
     moving = moved / 8 / sheet.bandwidth
     if max(computing, moving) < _EXPLAINED * seconds:
         return "overhead"

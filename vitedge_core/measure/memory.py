@@ -55,7 +55,9 @@ def _kept(model: nn.Module) -> Iterator[Tensor]:
     """Tensors that are neither parameter nor buffer: attributes of modules, alone or in a list or a dictionary."""
     for module in model.modules():
         for value in vars(module).values():
-            inside = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else (value,)
+            inside = (
+                value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else (value,)
+            )
             yield from (item for item in inside if isinstance(item, Tensor))
 
 

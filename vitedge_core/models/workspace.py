@@ -75,9 +75,7 @@ def _layout(
     return own if as_it_is else _Layout(own.each + image.numel() // image.shape[0], own.once)
 
 
-def _with_onednn(
-    image: Tensor, weight: Tensor, stride: Sequence[int], dilation: Sequence[int], groups: int
-) -> bool:
+def _with_onednn(image: Tensor, weight: Tensor, stride: Sequence[int], dilation: Sequence[int], groups: int) -> bool:
     taps = weight.shape[2:]
     spread = any(n != 1 for n in (*stride, *dilation, *taps))
     large = image.numel() > _SMALL or image.shape[0] > 1 or all(n > 3 for n in taps)

@@ -44,7 +44,10 @@ _WHY = {
         "fvcore with a handler for fused attention",
         "Five operations for each number that a LayerNorm handles: 4.7 million that no multiplier does.",
     ),
-    "fvcore, taught, products": ("the same without norms, pooling and resizing", "Equal to the other two, to the unit."),
+    "fvcore, taught, products": (
+        "the same without norms, pooling and resizing",
+        "Equal to the other two, to the unit.",
+    ),
 }
 
 COUNTERS_LEAD = """
