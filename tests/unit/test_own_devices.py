@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,7 +22,7 @@ from vitedge_core.errors import Cancelled, VitEdgeError
 from vitedge_core.evidence import Evidence
 from vitedge_core.measure.calibrate import calibrate, lower_quartile
 from vitedge_core.measure.ladder import networks, rungs
-from vitedge_core.models.trace import trace
+from vitedge_core.models.trace import trace, trace_model
 from vitedge_core.plan import Kind, Op
 from vitedge_core.recipe import Recipe, Step
 
@@ -198,6 +199,14 @@ def test_the_ladder_times_every_family_of_kernels():
     names = [rung.name for rung in rungs()]
     assert len(names) == len(set(names))
     assert sum(rung.whole for rung in rungs()) == len(list(networks())) >= 12
+    sums = np.zeros(len(own_latency._FEATURES))
+    for rung in rungs():
+        if not rung.whole:
+            with torch.device("meta"):
+                ops = counted(trace_model(rung.build(), rung.name, rung.shape).ops)
+            assert ops, f"{rung.name} does nothing"
+            sums += features(ops)
+    assert all(sums > 0), own_latency._FEATURES[int(sums.argmin())]
 
 
 def test_calibrating_times_what_it_is_given_and_can_be_cancelled():

@@ -97,10 +97,11 @@ def _spills(op: Op, float_bits: int) -> bool:
 
 def _joules(ends: tuple[float, ...], what: str) -> Quantity:
     low, value, high = ends
-    source = (
-        f"{what}, at the costs of {_SOURCE}; the range is from all in a cache to all through DRAM, not a 95 % interval"
-    )
-    return Quantity(value, "J", Evidence.PREDICTED, source, min(low, value), max(high, value))
+    source = f"{what}, at the costs of {_SOURCE}"
+    if low == high:
+        return Quantity(value, "J", Evidence.PREDICTED, source)
+    how = "from all in a cache to all through DRAM, which is no 95 % interval"
+    return Quantity(value, "J", Evidence.PREDICTED, f"{source}; the range is {how}", min(low, value), max(high, value))
 
 
 @cache

@@ -148,7 +148,8 @@ def _the_rest() -> Iterator[Rung]:
             yield _repeated(f"{name}, {size}", layer, shape)
         yield _repeated(f"sum, {size}", lambda: _Calls(lambda x: x + x, 1), shape)
         yield _repeated(f"scaling, {size}", lambda: _Calls(lambda x: x * 0.5, 1), shape)
-        yield _repeated(f"copy, {size}", lambda: _Calls(lambda x: x.transpose(-2, -1).contiguous(), 1), shape)
+        if tokens > 1:  # a single row is turned without being moved
+            yield _repeated(f"copy, {size}", lambda: _Calls(lambda x: x.transpose(-2, -1).contiguous(), 1), shape)
         yield _repeated(f"roll, {size}", lambda: _Calls(lambda x: torch.roll(x, 3, 2), 1), shape)
     yield _repeated("softmax, 3 heads, 197 tokens", lambda: nn.Softmax(-1), (3, 197, 197))
     yield Rung("8 small linear layers", lambda: nn.Sequential(*[nn.Linear(8, 8) for _ in range(8)]), (1, 4, 8))

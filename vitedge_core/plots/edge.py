@@ -5,6 +5,7 @@ Marks differ in colour and shape together, so the pictures work without colour.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -54,8 +55,8 @@ def agreement(rows: Sequence[Seen], factor: float, height: int = 420) -> go.Figu
         for name, own, colour, shape in (("published", False, BLUE, "circle"), ("measured here", True, RED, "diamond"))
     ]
     figure = go.Figure([band, line, *[mark for mark in marks if mark is not None]], _layout(height))
-    figure.update_xaxes(type="log", title="Measured", **_SECONDS)
-    figure.update_yaxes(type="log", title="Predicted without this network", **_SECONDS)
+    figure.update_xaxes(title="Measured", **_seconds(low, high))
+    figure.update_yaxes(title="Predicted without this network", **_seconds(low / factor, high * factor))
     return figure
 
 
@@ -90,12 +91,20 @@ def bars(rows: Sequence[Bar], budget: float | None = None) -> go.Figure:
     )  # fmt: skip
     if budget is not None:
         figure.add_vline(x=budget, line={"color": RED, "dash": "dash", "width": 2}, annotation_text="budget")
-    figure.update_xaxes(type="log", title="Time of one inference", **_SECONDS)
+    ends = [end for row in rows for end in (*row.after, row.before or row.after[0])] + [budget or rows[0].after[0]]
+    figure.update_xaxes(title="Time of one inference", **_seconds(min(ends), max(ends)))
     figure.update_yaxes(type="category", automargin=True, tickfont={"size": 11})
     return figure
 
 
-_SECONDS = {"tickformat": "~s", "ticksuffix": "s", "automargin": True, "zeroline": False}
+def _seconds(low: float, high: float) -> dict[str, object]:
+    """A logarithmic axis of times with a tick at 1, 2 and 5 of every power of ten that is visible."""
+    powers = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1)
+    ticks = [step * 10.0**power for power in powers for step in (1, 2, 5)]
+    if high / low > 500:
+        ticks = ticks[::3]
+    return {"type": "log", "tickvals": ticks, "tickformat": "~s", "ticksuffix": "s", "automargin": True,
+            "zeroline": False}  # fmt: skip
 
 
 def _marks(name: str, rows: Sequence[Seen], colour: str, shape: str) -> go.Scatter | None:
