@@ -253,6 +253,29 @@ def _on_devices(planned: Any, arguments: argparse.Namespace) -> dict[str, Any]:
     return figures
 
 
+def edge(arguments: argparse.Namespace) -> None:
+    """Latencies on edge devices, predicted with an 80 % interval."""
+    from vitedge_core.experiments.edge import predict_recipe, predict_rows, read_rows
+
+    if arguments.rows is not None:
+        if arguments.model is not None or arguments.recipe is not None or arguments.device or arguments.batch != 1:
+            raise VitEdgeError("Either --rows names the networks and devices, or a recipe and --device do.")
+        found = predict_rows(read_rows(Path(arguments.rows)))
+    else:
+        found = predict_recipe(_planned(recipe_of(arguments)).last, arguments.device, arguments.batch)
+    if arguments.json:
+        _json(found)
+        return
+    rows = [("Device", "Runtime", "Precision", "Network", "Batch", "ms", "80 % interval")]
+    for row in found:
+        names = [str(row[name]) for name in ("device", "runtime", "precision", "model", "batch")]
+        if "out_of_domain" in row:
+            rows.append((*names, "", row["out_of_domain"]))
+        else:
+            rows.append((*names, f"{row['latency_ms']:g}", f"{row['low_ms']:g} to {row['high_ms']:g}"))
+    _table(rows)
+
+
 def compress(arguments: argparse.Namespace) -> None:
     """Carry out a recipe and write the package."""
     from vitedge_core.compress import compress as carry_out
@@ -499,6 +522,10 @@ def _parser() -> argparse.ArgumentParser:
     own.add_argument("--image", type=_at_least_one, metavar="N", help="side of the input in pixels")
     own.add_argument("--device", metavar="NAME", help="with --json: its roofline too; see the verb devices")
     own.add_argument("--float-bits", type=int, choices=(32, 16), default=32, help="how wide it keeps floats (32)")
+    own = verb(edge, recipe=True)
+    own.add_argument("--rows", metavar="FILE.csv", help="columns device, runtime, precision, model, batch")
+    own.add_argument("--device", action="append", default=[], metavar="NAME", help="repeatable (all)")
+    own.add_argument("--batch", type=_at_least_one, default=1, metavar="N", help="images in an inference (1)")
     images = "a folder of class folders, or digits"
     own = verb(compress, recipe=True)
     own.add_argument("--out", required=True, metavar="DIR", help="folder of the package")
@@ -539,19 +566,8 @@ def _parser() -> argparse.ArgumentParser:
 def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser = _parser()
     first = next((word for word in arguments if not word.startswith("-")), None)
-    known = (
-        "models",
-        "methods",
-        "cost",
-        "compress",
-        "measure",
-        "sweep",
-        "distil",
-        "calibrate",
-        "devices",
-        "train",
-        "data",
-    )
+    known = ("models", "methods", "cost", "edge", "compress", "measure", "sweep", "distil", "calibrate", "devices",
+             "train", "data")  # fmt: skip
     if first is not None and first not in known:
         raise unknown("verb", first, known)
     return parser.parse_args(arguments)

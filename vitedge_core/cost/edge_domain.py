@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection
 
-from vitedge_core.cost.edge_model import Example
 from vitedge_core.cost.edge_target import Target
 from vitedge_core.plan import FLOAT_BITS, Plan
 
+Measured = Collection[tuple[Target, int]]
 _MADE_FOR = {
     "HailoRT": ("hailo",),
     "RKNN": ("rk", "orange", "radxa", "rock"),
@@ -20,52 +20,54 @@ _SORTS = {"PyTorch", "onnx [CPU]"}  # their processors have kernels for sorting,
 _MOSTLY = 0.9  # share of the multiply-accumulates that must have the same bits
 
 
-def refusal(plan: Plan, target: Target, batch: int, examples: Sequence[Example]) -> str:
-    """Why a latency cannot be predicted; empty where it can.
+def refusal(target: Target, batch: int, measured: Measured) -> str:
+    """Why no latency can be predicted there, whatever the network; empty where one can.
 
     Args:
-        plan: Its bits and merged tokens matter here, its size never: a size nobody timed widens the interval instead.
         target: Where.
         batch: Images of an inference.
-        examples: What there is to learn from.
+        measured: The targets and batches of what there is to learn from.
     """
-    return (
-        place(target, examples) or _batch(target, batch, examples) or _bits(plan, target, examples)
-        or _tokens(plan, target)
-    )  # fmt: skip
+    return place(target, measured) or _batch(target, batch, measured)
 
 
-def place(target: Target, examples: Sequence[Example]) -> str:
+def recipe_refusal(plan: Plan, target: Target, measured: Measured) -> str:
+    """Why what was done to the network cannot be predicted there; empty where it can.
+
+    Its size is never a reason: one that nobody timed widens the interval instead.
+    """
+    return _bits(plan, target, measured) or _tokens(plan, target)
+
+
+def place(target: Target, measured: Measured) -> str:
     """Why there is no such target; empty where there is one or its parts are known."""
     engine, arithmetic = target.engine, target.arithmetic
-    of_engine = {e.target.arithmetic for e in examples if e.target.engine == engine}
+    of_engine = {known.arithmetic for known, _ in measured if known.engine == engine}
     if not of_engine:
         return f"Nobody published a latency with the runtime {target.runtime!r}."
     if arithmetic not in of_engine:
         known = ", ".join(sorted(of_engine))
         return f"No published latency with {target.runtime} is at {target.precision!r}; there are {known}."
-    if any(e.target.device == target.device and e.target.engine == engine for e in examples):
+    if any((known.device, known.engine) == (target.device, engine) for known, _ in measured):
         return ""
     makers = _QUALCOMM if "[NPU]" in engine else _MADE_FOR.get(engine, ())
     if makers and not any(maker in target.device.lower() for maker in makers):
         return f"{target.runtime} does not run on {target.device}."
-    if any(e.target.chip == target.chip for e in examples) or target.data_sheet:
+    if any(known.chip == target.chip for known, _ in measured) or target.data_sheet:
         return ""
     return f"Nobody published a latency or a data sheet of a device {target.device!r}."
 
 
-def _batch(target: Target, batch: int, examples: Sequence[Example]) -> str:
-    here = {e.batch for e in examples if e.target.engine == target.engine and e.target.device == target.device}
-    known = here or {e.batch for e in examples if e.target.engine == target.engine}
-    if batch in known:
+def _batch(target: Target, batch: int, measured: Measured) -> str:
+    of_engine = [(known, size) for known, size in measured if known.engine == target.engine]
+    sizes = {size for known, size in of_engine if known.device == target.device} or {size for _, size in of_engine}
+    if batch in sizes:
         return ""
-    listed = " and ".join(map(str, sorted(known)))
-    return (
-        f"Nobody published a latency of {batch} images at once with {target.runtime}; measured are batches of {listed}."
-    )
+    listed = " and ".join(map(str, sorted(sizes)))
+    return f"Nobody published a latency of {batch} images at once with {target.runtime}; measured are batches of {listed}."
 
 
-def _bits(plan: Plan, target: Target, examples: Sequence[Example]) -> str:
+def _bits(plan: Plan, target: Target, measured: Measured) -> str:
     bits, share = main_bits(plan)
     if bits == (FLOAT_BITS, FLOAT_BITS) and share >= _MOSTLY:
         return ""
@@ -73,7 +75,7 @@ def _bits(plan: Plan, target: Target, examples: Sequence[Example]) -> str:
         return "The recipe mixes widths of numbers, and no published latency is of such a mixture."
     if bits == target.bits:
         return ""
-    others = {e.target.precision for e in examples if e.target.device == target.device and e.target.bits == bits}
+    others = {known.precision for known, _ in measured if known.device == target.device and known.bits == bits}
     way_out = f"; choose {' or '.join(sorted(others))}" if others else ", and no published latency on this device is"
     return f"With weights of {bits[0]} and activations of {bits[1]} bits the recipe is not {target.precision}{way_out}."
 

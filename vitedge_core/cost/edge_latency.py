@@ -7,15 +7,15 @@ rows that a fit had not seen. What the published rows cannot support is out of d
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 
 import numpy as np
 
-from vitedge_core.cost.edge_domain import plan_flags, refusal
-from vitedge_core.cost.edge_interval import COVERAGE, Situation, Widths, beyond
+from vitedge_core.cost.edge_domain import plan_flags, recipe_refusal, refusal
+from vitedge_core.cost.edge_interval import COVERAGE, Situation, Widths
 from vitedge_core.cost.edge_model import Example, LatencyModel, Point
 from vitedge_core.cost.edge_rows import rows
 from vitedge_core.cost.edge_target import Target
@@ -25,6 +25,12 @@ from vitedge_core.plan import Plan
 
 _EXPLAINED = 0.1  # share of the time that a promise of the chip must explain to be what binds
 _OUTSIDE = math.log(2)
+_SHARED = (
+    lambda target: target.key,
+    lambda target: (target.device, target.engine),
+    lambda target: target.device,
+    lambda target: (target.engine, target.arithmetic),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +101,10 @@ class EdgeLatencies:
         return Widths.of(self.model)
 
     @cached_property
+    def _measured(self) -> frozenset[tuple[Target, int]]:
+        return frozenset((example.target, example.batch) for example in self.examples)
+
+    @cached_property
     def targets(self) -> tuple[Target, ...]:
         """Every device, runtime and precision with a measured latency, and how many it has."""
         counts = Counter(example.target.key for example in self.examples)
@@ -104,46 +114,36 @@ class EdgeLatencies:
         """The latency of a plan, compressed or not. A target without rows falls back on what it shares with others."""
         return self.predict_all(plan, (target,), batch)[0]
 
-    def predict_all(
-        self, plan: Plan, targets: Sequence[Target], batch: int = 1, *, folded_norms: bool = False
-    ) -> list[Prediction | OutOfDomain]:
-        """The latencies of a plan on many targets at once, in their order.
-
-        Args:
-            plan: Compressed or not.
-            targets: From `targets`, or any other.
-            batch: Images of an inference.
-            folded_norms: All its norms are batch norms, which a runtime folds away.
-        """
-        reasons = [refusal(plan, target, batch, self.examples) for target in targets]
-        counted = features(plan, folded_norms=folded_norms)
-        points = [Point(t, counted, batch) for t, reason in zip(targets, reasons, strict=True) if not reason]
-        found = iter(self._predictions(points, plan_flags(plan)) if points else ())
+    def predict_all(self, plan: Plan, targets: Sequence[Target], batch: int = 1) -> list[Prediction | OutOfDomain]:
+        """The latencies of a plan on many targets at once, in their order; `batch` images in an inference."""
+        counted = features(plan)
+        unfit = {target.key: recipe_refusal(plan, target, self._measured) for target in targets}
+        answers = self.predict_points([Point(target, counted, batch) for target in targets], plan_flags(plan))
         return [
-            OutOfDomain(target, batch, reason) if reason else next(found)
-            for target, reason in zip(targets, reasons, strict=True)
+            OutOfDomain(answer.target, batch, unfit[answer.target.key])
+            if unfit[answer.target.key] and isinstance(answer, Prediction) else answer
+            for answer in answers
+        ]  # fmt: skip
+
+    def predict_points(self, points: Sequence[Point], flags: tuple[str, ...] = ()) -> list[Prediction | OutOfDomain]:
+        """The latencies of networks of which only the features are known, in float, in their order."""
+        reasons = [refusal(point.target, point.batch, self._measured) for point in points]
+        sound = [point for point, reason in zip(points, reasons, strict=True) if not reason]
+        means, deviations = self.model.predict(sound) if sound else ((), ())
+        found = iter([self._prediction(*each, flags) for each in zip(sound, means, deviations, strict=True)])
+        return [
+            OutOfDomain(point.target, point.batch, reason) if reason else next(found)
+            for point, reason in zip(points, reasons, strict=True)
         ]
 
-    def _predictions(self, points: Sequence[Point], flags: tuple[str, ...]) -> list[Prediction]:
-        means, deviations = self.model.predict(points)
-        return [self._prediction(*each, flags) for each in zip(points, means, deviations, strict=True)]
-
     def _prediction(self, point: Point, mean: float, deviation: float, flags: tuple[str, ...]) -> Prediction:
-        away = beyond(point, self.examples)
+        away = self.widths.beyond(point)
         half = self.widths.half(point, deviation, away)
         floor = _floor(point)
         situation = self.widths.situation(point)
+        more = _point_flags(point, situation, away, held=math.exp(mean) < (floor or 0.0))
+        mean = max(mean, math.log(floor)) if floor else mean
         low, value, high = (max(math.exp(mean + side * half), floor or 0.0) for side in (-1, 0, 1))
-        more = []
-        if situation in {Situation.NEW_TARGET, Situation.NEW_DEVICE}:
-            more.append(f"Pooled from other targets, with a wider interval: {situation.value}.")
-        if away > _OUTSIDE:
-            more.append(
-                f"The network is {math.exp(away):.3g} times outside the sizes that were timed with {point.target.engine}"
-                ": the interval is wider."
-            )
-        if floor and math.exp(mean) < floor:
-            more.append("Held at the chip's peak: the rows alone would predict less.")
         latency = Quantity(value, "s", Evidence.PREDICTED, _source(point.target, situation), low, high)
         limit = Quantity(floor, "s", Evidence.PREDICTED, _PEAK) if floor else None
         return Prediction(
@@ -154,11 +154,13 @@ class EdgeLatencies:
     def residuals(self) -> tuple[Residual, ...]:
         """Every example beside what a fit says that saw no row of its network."""
         means, deviations = self.model.held_out([example.network for example in self.examples])
-        width = self.widths.of_situation[Situation.NEW_NETWORK]
         return tuple(
-            Residual(example, _interval(mean, width * deviation, _HELD_OUT))
+            Residual(example, _interval(mean, self._unseen(example) * deviation, _HELD_OUT))
             for example, mean, deviation in zip(self.examples, means, deviations, strict=True)
         )
+
+    def _unseen(self, example: Example) -> float:
+        return self.widths.width(Situation.NEW_NETWORK, example.target.engine)
 
     def residuals_of(self, target: Target) -> tuple[Residual, ...]:
         """Those of one target."""
@@ -166,18 +168,21 @@ class EdgeLatencies:
 
     def _nearest(self, point: Point) -> Residual | None:
         """The row most like the point: of its target, else its device, else its engine and arithmetic."""
-        target = point.target
-        for shared in (
-            lambda t: t.key == target.key,
-            lambda t: (t.device, t.engine) == (target.device, target.engine),
-            lambda t: t.device == target.device,
-            lambda t: (t.engine, t.arithmetic) == (target.engine, target.arithmetic),
-        ):
-            found = [index for index, example in enumerate(self.examples) if shared(example.target)]
+        for shared, members in zip(_SHARED, self._members, strict=True):
+            found = members.get(shared(point.target))
             if found:
                 away = self._positions[found] - self.model.position([point])
                 return self.residuals[found[int(np.argmin((away**2).sum(1)))]]
         return None
+
+    @cached_property
+    def _members(self) -> tuple[dict[Hashable, list[int]], ...]:
+        """The examples by what they share, for each way of sharing."""
+        members: tuple[dict[Hashable, list[int]], ...] = tuple(defaultdict(list) for _ in _SHARED)
+        for index, example in enumerate(self.examples):
+            for shared, known in zip(_SHARED, members, strict=True):
+                known[shared(example.target)].append(index)
+        return members
 
     @cached_property
     def _positions(self) -> np.ndarray:
@@ -192,6 +197,20 @@ def edge_latencies() -> EdgeLatencies:
 
 _PEAK = "every multiply-accumulate at the peak that the device's data sheet promises"
 _HELD_OUT = "latency model fitted without any row of this network; 80 % interval"
+
+
+def _point_flags(point: Point, situation: Situation, away: float, *, held: bool) -> tuple[str, ...]:
+    flags = []
+    if situation in {Situation.NEW_TARGET, Situation.NEW_DEVICE}:
+        flags.append(f"Pooled from other targets, with a wider interval: {situation.value}.")
+    if away > _OUTSIDE:
+        flags.append(
+            f"The network is {math.exp(away):.3g} times outside the sizes that were timed with {point.target.engine}:"
+            " the interval is wider."
+        )
+    if held:
+        flags.append("Held at the chip's peak: the rows alone would predict less.")
+    return tuple(flags)
 
 
 def _source(target: Target, situation: Situation) -> str:

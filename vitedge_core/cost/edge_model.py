@@ -84,8 +84,7 @@ class LatencyModel:
         """Rows as the kernel reads them: [points, columns]."""
         shared = [[codes[names(point.target)] for codes, names in zip(self._codes, _SHARED, strict=True)]
                   for point in points]  # fmt: skip
-        own = [[math.log2(max(1, p.target.threads)) - 1 if p.target.threads else 0.0, p.target.engine in _ERRATIC]
-               for p in points]  # fmt: skip
+        own = [_of_target(point.target) for point in points]
         return np.hstack([np.array(shared, float), np.array(own, float), self.position(points)])
 
     def position(self, points: Sequence[Point | Example]) -> Vector:
@@ -126,6 +125,14 @@ _SHARED = (
     lambda target: target.runtime,
     lambda target: target.precision,
 )
+
+
+def _of_target(target: Target) -> tuple[float, float]:
+    """Doublings of threads from two on, 0 where none are stated; and whether its figures scatter.
+
+    The peaks of the data sheets are no column: held-out devices are predicted no better with them.
+    """
+    return math.log2(target.threads) - 1 if target.threads else 0.0, float(target.engine in _ERRATIC)
 
 
 class _Codes(dict[str, int]):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cache
 
 from vitedge_core.cost.devices import Device, devices
 from vitedge_core.published.latencies import latency_devices
@@ -44,13 +45,12 @@ class Target:
     @property
     def engine(self) -> str:
         """The runtime without its version, threads and settings."""
-        return next((engine for start, engine in _ENGINES if start in self.runtime), self.runtime)
+        return _engine(self.runtime)
 
     @property
     def arithmetic(self) -> str:
         """The precision without its engine's own word for it: "fp16 (AI Hub float)" is "fp16", "int8" is "w8a8"."""
-        bare = re.split(r"[ /]", self.precision)[0] if self.precision.startswith("fp16") else self.precision
-        return _ARITHMETIC.get(bare, bare)
+        return _arithmetic(self.precision)
 
     @property
     def bits(self) -> tuple[int, int] | None:
@@ -68,10 +68,26 @@ class Target:
         """The device as its data sheet describes it; None where nobody published one."""
         known = latency_devices().get(self.device)
         name = known.data_sheet if known else self.device
-        return next((device for device in devices() if device.name == name), None)
+        return _data_sheets().get(name)
 
     @property
     def macs_per_second(self) -> float | None:
         """The chip's peak at this precision: no latency can need more. Weights' bits count, as the bolder promise."""
         sheet = self.data_sheet
         return sheet.macs_per_second(self.bits[0]) if sheet and self.bits else None
+
+
+@cache
+def _engine(runtime: str) -> str:
+    return next((engine for part, engine in _ENGINES if part in runtime), runtime)
+
+
+@cache
+def _arithmetic(precision: str) -> str:
+    bare = re.split(r"[ /]", precision)[0] if precision.startswith("fp16") else precision
+    return _ARITHMETIC.get(bare, bare)
+
+
+@cache
+def _data_sheets() -> dict[str, Device]:
+    return {device.name: device for device in devices()}
