@@ -1,7 +1,7 @@
 """Every model of the zoo against timm's parameters and two referees of its multiply-accumulates, and how fast we count.
 
-Each model is counted at its own size and at another one in a batch of two, by PyTorch's FlopCounterMode and by fvcore, on
-the real model with random weights. Limits: no deviation at all, 1 s for the first count, 5 ms for every later report;
+Each model is counted at its own size and at another one in a batch of two, by PyTorch's counter and by fvcore, on the
+real model with random weights. Limits: no deviation at all, 1 s for the first count, 5 ms for every later report;
 times are of the processor on one thread. Names as arguments choose some of the models.
 """
 
@@ -14,8 +14,8 @@ import time
 import warnings
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 import torch
 from referee import fvcore_counts, products, torch_macs
@@ -27,7 +27,7 @@ from vitedge_core.models.build import build
 from vitedge_core.models.trace import trace
 from vitedge_core.plan import Plan
 
-ZOO = ROOT / "vitedge_core" / "published" / "zoo.csv"
+ZOO = Path(__file__).parents[1] / "vitedge_core" / "published" / "zoo.csv"
 FIRST, LATER = 1.0, 5e-3  # seconds
 BATCH = 2
 
@@ -70,13 +70,13 @@ def row(name: str) -> tuple[int, float, float]:
     """Print a model's line; gives its largest deviation and both times."""
     plan, first = first_count(name)
     later = report_seconds(plan)
-    model = build(name).eval().requires_grad_(False)
+    model = build(name).eval().requires_grad_(requires_grad=False)
     params = sum(p.numel() for p in model.parameters()) - plan.params
     macs, *wrong = deviations(model, plan, 1)
     told = [f"{plan.image[1]}", f"{macs / 1e9:9.4f}", *(f"{d:+d}" for d in wrong)]
     other = other_size(name, plan.image[1])
     if other is not None:
-        larger = build(name, other.image[1]).eval().requires_grad_(False)
+        larger = build(name, other.image[1]).eval().requires_grad_(requires_grad=False)
         macs, *more = deviations(larger, other, BATCH)
         told += [f"{BATCH} x {other.image[1]}", f"{macs / 1e9:9.4f}", *(f"{d:+d}" for d in more)]
         wrong += more

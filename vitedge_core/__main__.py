@@ -26,6 +26,10 @@ NAMES = {
     "params": "Parameters",
     "macs": "MACs",
     "weight_bytes": "Weights file",
+    "dense_bytes": "The same in float32",
+    "theoretical_macs": "MACs if zeros were skipped",
+    "theoretical_bytes": "File if rows were sparse",
+    "two_of_four_bytes": "File if zeros were 2:4",
     "peak_memory_bytes": "Peak memory",
     "measured_memory_bytes": "Peak memory, measured",
     "latency_seconds": "Latency",
@@ -222,18 +226,24 @@ def _method(cls: Any) -> dict[str, Any]:
 
 
 def cost(arguments: argparse.Namespace) -> None:
-    """Parameters, MACs, bytes and memory from the shapes alone."""
-    from vitedge_core.experiments.evaluate import costs
-    from vitedge_core.experiments.evaluation import plain
+    """Parameters, MACs, bytes and memory from the shapes alone: all of it, by kind, by block, and at other sizes."""
+    from vitedge_core.cost.report import cost as report
+    from vitedge_core.experiments.costing import costing
 
     recipe = recipe_of(arguments)
-    planned = _planned(recipe, arguments.image)
-    before, after = costs(planned.plans[0]), costs(planned.last)
+    told = costing(recipe, arguments.image, arguments.batch, arguments.sizes, progress)
+    progress.close()
     if arguments.json:
-        figures = {"baseline": plain(before), "compressed": plain(after)}
-        _json({"recipe": recipe.to_dict(), "exact": planned.last.exact, **figures, **_on_devices(planned, arguments)})
+        _json({**told, **_on_devices(_planned(recipe, arguments.image), arguments)})
         return
-    _compared(before, after)
+    planned = _planned(recipe, arguments.image)
+    before, after = (report(plan, arguments.batch) for plan in (planned.plans[0], planned.last))
+    _compared(before.figures, after.figures)
+    print()
+    _kinds(told["by_kind"]["compressed"])
+    if "scaling" in told:
+        print()
+        _sizes(told["scaling"])
     if not planned.last.exact:
         print("An estimate: what a step removes depends on the weights; measure or compress gives the exact figures.")
 
@@ -274,6 +284,37 @@ def edge(arguments: argparse.Namespace) -> None:
         else:
             rows.append((*names, f"{row['latency_ms']:g}", f"{row['low_ms']:g} to {row['high_ms']:g}"))
     _table(rows)
+
+
+def _kinds(parts: Sequence[Mapping[str, Any]]) -> None:
+    """What each kind of operation of the compressed model takes."""
+    rows: list[Sequence[str]] = [("Kind", "MACs", "Parameters", "Weights", "Read", "Written", "MAC per byte")]
+    for part in parts:
+        sizes = (_said(part[name], "byte") for name in ("weight_bytes", "read_bytes", "written_bytes"))
+        counts = (_said(part["macs"], "MAC"), _said(part["params"], "parameter"))
+        rows.append((part["label"], *counts, *sizes, f"{part['macs_per_byte']:.1f}"))
+    _table(rows)
+
+
+def _sizes(scaling: Mapping[str, Any]) -> None:
+    """The costs at each input size, and why a size is missing."""
+    rows = [("Image", "Tokens", "MACs", "Peak memory")]
+    for each in scaling["sizes"]:
+        memory = _said(each["peak_memory_bytes"]["value"], "byte")
+        rows.append((f"{each['side']}", f"{each['tokens']:,}", _said(each["macs"]["value"], "MAC"), memory))
+    _table(rows)
+    powers = scaling["power_of_pixels"]
+    grown = ", ".join(f"{kind} {power:.2f}" for kind, power in powers.items() if power is not None)
+    if grown:
+        print(f"Grows with the number of pixels to the power of: {grown}.")
+    for sentence in scaling["problems"].values():
+        print(sentence)
+
+
+def _said(value: float, unit: str) -> str:
+    from vitedge_core.text.human import human
+
+    return human(Quantity.exact(value, unit, "a part of the total"))
 
 
 def compress(arguments: argparse.Namespace) -> None:
@@ -482,6 +523,12 @@ def _at_least_one(text: str) -> int:
     raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1")
 
 
+def _sides(text: str) -> tuple[int, ...]:
+    with suppress(ValueError):
+        return tuple(int(side) for side in text.split(","))
+    raise argparse.ArgumentTypeError(f"{text!r} is no list of sizes such as 224,384")
+
+
 def _add_recipe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", metavar="NAME", help="a bundled model, one of your own, or any timm classifier")
     parser.add_argument(
@@ -489,6 +536,19 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, help="of everything random (0)")
     parser.add_argument("--recipe", metavar="FILE|TOKEN", help="a recipe file, or the token of a link")
+
+
+def _add_costs(verb: Callable[..., argparse.ArgumentParser]) -> None:
+    own = verb(cost, recipe=True)
+    own.add_argument("--image", type=_at_least_one, metavar="N", help="side of the input in pixels")
+    own.add_argument("--device", metavar="NAME", help="with --json: its roofline too; see the verb devices")
+    own.add_argument("--float-bits", type=int, choices=(32, 16), default=32, help="how wide it keeps floats (32)")
+    own.add_argument("--batch", type=_at_least_one, default=1, metavar="N", help="images in the inference (1)")
+    own.add_argument("--sizes", type=_sides, default=(), metavar="N,N,...", help="also the costs at these sizes")
+    own = verb(edge, recipe=True)
+    own.add_argument("--rows", metavar="FILE.csv", help="columns device, runtime, precision, model, batch")
+    own.add_argument("--device", action="append", default=[], metavar="NAME", help="repeatable (all)")
+    own.add_argument("--batch", type=_at_least_one, default=1, metavar="N", help="images in an inference (1)")
 
 
 def _add_boards(verb: Callable[..., argparse.ArgumentParser]) -> None:
@@ -518,14 +578,7 @@ def _parser() -> argparse.ArgumentParser:
 
     verb(models).add_argument("--search", default="", metavar="TEXT", help="only names that contain it")
     verb(methods)
-    own = verb(cost, recipe=True)
-    own.add_argument("--image", type=_at_least_one, metavar="N", help="side of the input in pixels")
-    own.add_argument("--device", metavar="NAME", help="with --json: its roofline too; see the verb devices")
-    own.add_argument("--float-bits", type=int, choices=(32, 16), default=32, help="how wide it keeps floats (32)")
-    own = verb(edge, recipe=True)
-    own.add_argument("--rows", metavar="FILE.csv", help="columns device, runtime, precision, model, batch")
-    own.add_argument("--device", action="append", default=[], metavar="NAME", help="repeatable (all)")
-    own.add_argument("--batch", type=_at_least_one, default=1, metavar="N", help="images in an inference (1)")
+    _add_costs(verb)
     images = "a folder of class folders, or digits"
     own = verb(compress, recipe=True)
     own.add_argument("--out", required=True, metavar="DIR", help="folder of the package")

@@ -69,6 +69,7 @@ class Op:
     a_bits: int = FLOAT_BITS
     scales: int = 0  # bytes a file keeps for scales and zero points of weights and activations
     zeros: int = 0
+    pattern: str = ""  # how its zeros lie: "2:4" for two of every four weights in a row, "" for anywhere
     buffers: int = 0  # bytes of what a file keeps beside parameters: running statistics
     constants: int = 0  # bytes of tables that no file keeps and memory does: masks, positions
     header: int = 0  # bytes that name its tensors in a file
@@ -274,9 +275,13 @@ class Plan:
 
         return self.map_ops(edit)
 
-    def set_zeros(self, zeros: dict[str, int]) -> Plan:
-        """How many weights are zero, by path."""
-        return self.map_ops(lambda op: replace(op, zeros=zeros[op.path]) if op.weights and op.path in zeros else op)
+    def set_zeros(self, zeros: dict[str, int], pattern: str = "") -> Plan:
+        """How many weights are zero, by path, and how they lie."""
+
+        def edit(op: Op) -> Op:
+            return replace(op, zeros=zeros[op.path], pattern=pattern) if op.weights and op.path in zeros else op
+
+        return self.map_ops(edit)
 
 
 @dataclass(frozen=True, slots=True)

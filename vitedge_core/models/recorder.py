@@ -19,7 +19,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from vitedge_core.models.workspace import NO_WORKSPACE, Workspace, workspace
+from vitedge_core.models.workspace import NO_WORKSPACE, Steps, Workspace, workspace
 
 aten = torch.ops.aten
 
@@ -226,7 +226,7 @@ def _workspace(packet: Any, args: Any, made: list[Tensor]) -> Workspace:
     if packet is not aten.convolution or args[6]:
         return NO_WORKSPACE
     image, weight, _, stride, _, dilation, _, _, groups = args
-    return workspace(image, weight, made[0], stride, dilation, groups)
+    return workspace(image, weight, made[0], Steps(stride, dilation, groups))
 
 
 def _elements(tensor: Tensor) -> int:

@@ -94,7 +94,8 @@ def _kind(event: Event, attentions: set[str], heads: set[str]) -> Kind:
     if event.is_activation_product or "softmax" in event.operator:
         return Kind.ATTENTION
     if event.macs:
-        return product_kind(event.path, convolution=event.is_convolution, attentions=attentions, heads=heads)
+        place = event.parameter.rpartition(".")[0] or event.path  # a layer's weight may be used by what stands above it
+        return product_kind(place, convolution=event.is_convolution, attentions=attentions, heads=heads)
     return Kind.NORM if "norm" in event.operator else Kind.ELEMENTWISE
 
 

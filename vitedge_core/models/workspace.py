@@ -29,6 +29,14 @@ class Workspace(NamedTuple):
 NO_WORKSPACE = Workspace()
 
 
+class Steps(NamedTuple):
+    """How a convolution walks: the stride of its places, the dilation of its taps, the groups of its channels."""
+
+    stride: Sequence[int] = (1, 1)
+    dilation: Sequence[int] = (1, 1)
+    groups: int = 1
+
+
 class _Layout(NamedTuple):
     """What one kernel needs: for each image, and once."""
 
@@ -36,20 +44,17 @@ class _Layout(NamedTuple):
     once: int = 0
 
 
-def workspace(image: Tensor, weight: Tensor, output: Tensor, stride: Sequence[int], dilation: Sequence[int],
-              groups: int) -> Workspace:  # fmt: skip
+def workspace(image: Tensor, weight: Tensor, output: Tensor, steps: Steps) -> Workspace:
     """The workspace of one convolution. A batch has 2 to 15 images: from sixteen on pointwise ones change kernels.
 
     Args:
         image: [1, C, ...]; its strides count, too: oneDNN computes on channels-last memory as it is.
         weight: [out, C / groups, ...].
         output: [1, out, ...].
-        stride: Of the places.
-        dilation: Of the taps.
-        groups: Of channels.
+        steps: How it walks.
     """
-    alone = _layout(image, weight, output, stride, dilation, groups)
-    many = _layout(_twice(image), weight, _twice(output), stride, dilation, groups)
+    alone = _layout(image, weight, output, steps)
+    many = _layout(_twice(image), weight, _twice(output), steps)
     return Workspace(image.shape[0] * alone.each + alone.once, image.shape[0] * many.each, many.once)
 
 
@@ -61,25 +66,23 @@ def _twice(tensor: Tensor) -> Tensor:
     return torch.empty_strided((images, *tensor.shape[1:]), strides, device="meta")
 
 
-def _layout(
-    image: Tensor, weight: Tensor, output: Tensor, stride: Sequence[int], dilation: Sequence[int], groups: int
-) -> _Layout:
+def _layout(image: Tensor, weight: Tensor, output: Tensor, steps: Steps) -> _Layout:
     last = _channels_last(image)
-    if not _with_onednn(image, weight, stride, dilation, groups):
-        own = _unfolded(weight, output, groups)
+    if not _with_onednn(image, weight, steps):
+        own = _unfolded(weight, output, steps.groups)
     elif last:
-        own = _Layout(once=weight.numel() * (1 if groups > 1 else 2))
+        own = _Layout(once=weight.numel() * (1 if steps.groups > 1 else 2))
     else:
-        own = _blocked(image, weight, output, groups)
+        own = _blocked(image, weight, output, steps.groups)
     as_it_is = image.is_contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
     return own if as_it_is else _Layout(own.each + image.numel() // image.shape[0], own.once)
 
 
-def _with_onednn(image: Tensor, weight: Tensor, stride: Sequence[int], dilation: Sequence[int], groups: int) -> bool:
+def _with_onednn(image: Tensor, weight: Tensor, steps: Steps) -> bool:
     taps = weight.shape[2:]
-    spread = any(n != 1 for n in (*stride, *dilation, *taps))
+    spread = any(n != 1 for n in (*steps.stride, *steps.dilation, *taps))
     large = image.numel() > _SMALL or image.shape[0] > 1 or all(n > 3 for n in taps)
-    return (spread or image.shape[0] >= BLOCK) and (groups > 1 or large)
+    return (spread or image.shape[0] >= BLOCK) and (steps.groups > 1 or large)
 
 
 def _channels_last(image: Tensor) -> bool:

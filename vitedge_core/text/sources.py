@@ -8,8 +8,8 @@ a difference of accuracies, a bootstrap over interleaved rounds for a latency.
 COUNTING = """
 - **MACs** are multiply-accumulates of one image: matrix products, convolutions, and the two products inside
   attention. One MAC is two FLOPs. Norms, activations and additions are not counted, as is usual.
-- **Published figures** of the zoo's table were counted here in this convention. Papers use two: with the products inside
-  attention and without them, and many call MACs FLOPs; a published figure on these pages says which it is.
+- **Published figures** of MACs come in two conventions, with the products inside attention and without them, and many
+  papers call MACs FLOPs. Those of the zoo's table were counted here, with attention, one image at the stated size.
 - **Size on disk** is the weights file: integers packed at their bits, their scales, the rest in float32. The package
   that you download has this size; the tests hold the prediction to within 1 % of the file.
 - **Zeros are not speed.** Weights pruned one by one are zeros that a dense file still stores and a dense kernel still
@@ -60,8 +60,8 @@ COUNTERS_MORE = """
   counter does not know the operator.
 - **What fvcore counts beside products**, in the zoo: LayerNorm, five for each number, up to 1.6 % of the products
   (EdgeNeXt-XXS); BatchNorm, two for each number, up to 3.9 % (EfficientViT-B0); GroupNorm up to 1.1 % (ViT-S R26);
-  resizing up to 0.4 % (EfficientFormerV2-S0); average pooling up to 0.05 %. Activations, additions and softmax it leaves
-  out.
+  resizing up to 0.4 % (EfficientFormerV2-S0); average pooling up to 0.05 %. Activations, additions and softmax it
+  leaves out.
 - Without these, both referees and our count are equal to the unit for all 91 models, at their own size, at another one
   and in batches; `make bench` prints the table.
 """
