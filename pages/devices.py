@@ -15,6 +15,7 @@ with layout.guarded():
     edge_devices.verdict(rows, budget)
     edge_devices.table(rows, budget)
     edge_devices.chart(rows, budget)
+    edge_devices.counter_examples(rows)
 with layout.guarded():
     st.subheader("How well is that known?", anchor=False)
     edge_devices.agreement(targets)

@@ -41,9 +41,9 @@ def test_zeros_change_nothing():
 def test_batch_norms_are_folded_and_layer_norms_can_be():
     convolutions = trace("digits_convnet")
     batch_norms = [op for op in convolutions.ops if op.kind is Kind.NORM and op.buffers]
-    assert features(replace(convolutions, ops=tuple(op for op in convolutions.ops if op not in batch_norms))) == replace(
-        features(convolutions), parameters=convolutions.params - sum(op.params for op in batch_norms)
-    )
+    assert features(
+        replace(convolutions, ops=tuple(op for op in convolutions.ops if op not in batch_norms))
+    ) == replace(features(convolutions), parameters=convolutions.params - sum(op.params for op in batch_norms))
     vit = trace("digits_vit_small")
     assert features(vit, folded_norms=True) == replace(features(vit), norms=0, norm_elements=0)
 

@@ -57,9 +57,7 @@ def test_every_printed_network_is_known_or_lacking():
 def test_devices_of_one_chip_share_it():
     chips = {name: device.chip for name, device in latency_devices().items()}
     assert chips["QCS8275 (Proxy)"] == chips["SA7255P ADP"] != chips["SA8775P ADP"]
-    alike = {
-        (row.runtime, row.precision, row.model): row.seconds for row in latencies() if row.device == "SA7255P ADP"
-    }
+    alike = {(row.runtime, row.precision, row.model): row.seconds for row in latencies() if row.device == "SA7255P ADP"}
     pairs = [
         row.seconds / alike[key] for row in latencies()
         if row.device == "QCS8275 (Proxy)" and (key := (row.runtime, row.precision, row.model)) in alike

@@ -12,10 +12,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from vitedge_core.cost.edge_domain import main_bits
+from vitedge_core.cost.edge_surprises import surprises
+from vitedge_core.cost.edge_target import Target
 from vitedge_core.cost.own_devices import Machine
 from vitedge_core.cost.roofline import arithmetic_bits, roofline
 from vitedge_core.evidence import Evidence, Quantity
 from vitedge_core.plan import FLOAT_BITS, Half, Op, Plan
+from vitedge_core.published.latencies import Published
 
 BEHIND = 1.15  # a file or a time larger than promised by less than this follows its promise
 SOME_ZEROS = 0.05  # of the weights
@@ -110,7 +114,7 @@ def reasons(
     told = [_zeros(before, after), _untouched(before, after, found)]
     if not found.time_follows:
         told.insert(1, _rounding(after))
-        told.append(_memory(before, after, machine))
+        told += [_memory(before, after, machine), _fall_back(after)]
         told += [_odd(before, after), _calls(after, seconds, machine)] if ratio is not None else []
     return tuple(reason for reason in told if reason is not None)
 
@@ -268,6 +272,29 @@ def _calls(after: Plan, seconds: Quantity | None, machine: Machine | None) -> Re
         (("operations", _counted(calls, "operation", "calls of one pass")), ("time of an empty call", each),
          ("share of the measured time", _predicted(min(share, 1.0), "calls times the time of an empty one", "share"))),
     )  # fmt: skip
+
+
+def _fall_back(after: Plan) -> Reason | None:
+    """The largest fall-back or slowdown that was published at the recipe's own bits, on any device."""
+    bits, _ = main_bits(after)
+    if bits == (FLOAT_BITS, FLOAT_BITS):
+        return None
+    seen = next((s for s in surprises() if _bits_of(s.slower) == bits), None)
+    if seen is None:
+        return None
+    fast, slow = seen.quantities
+    return Reason(
+        Cause.FALLBACK,
+        f"A runtime may have no kernel for it: on {seen.slower.device}, {seen.slower.model} at {seen.slower.precision} "
+        f"with {seen.slower.runtime} was published {seen.ratio:.1f} times slower than at {seen.faster.precision} with "
+        f"{seen.faster.runtime}.",
+        ((f"{seen.slower.runtime}, {seen.slower.precision}", slow),
+         (f"{seen.faster.runtime}, {seen.faster.precision}", fast)),
+    )  # fmt: skip
+
+
+def _bits_of(row: Published) -> tuple[int, int] | None:
+    return Target(row.device, row.runtime, row.precision).bits
 
 
 def _counted(value: float, unit: str, source: str) -> Quantity:

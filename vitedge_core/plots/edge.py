@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import plotly.graph_objects as go
 
@@ -97,7 +98,7 @@ def bars(rows: Sequence[Bar], budget: float | None = None) -> go.Figure:
     return figure
 
 
-def _seconds(low: float, high: float) -> dict[str, object]:
+def _seconds(low: float, high: float) -> dict[str, Any]:
     """A logarithmic axis of times with a tick at 1, 2 and 5 of every power of ten that is visible."""
     powers = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1)
     ticks = [step * 10.0**power for power in powers for step in (1, 2, 5)]
@@ -126,7 +127,7 @@ def _apart(labels: Sequence[str]) -> list[str]:
     return [label if list(labels).count(label) == 1 else f"{label} ({i + 1})" for i, label in enumerate(labels)]
 
 
-def _layout(height: int) -> dict[str, object]:
+def _layout(height: int) -> dict[str, Any]:
     return {
         "height": height,
         "margin": {"l": 8, "r": 8, "t": 24, "b": 8},

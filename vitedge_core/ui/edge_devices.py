@@ -25,6 +25,7 @@ KINDS = {"cpu": "CPU", "gpu": "GPU", "npu": "NPU"}
 FITS = {Fit.YES: "✓ fits", Fit.MAYBE: "≈ maybe", Fit.NO: "✗ no", Fit.UNKNOWN: "? unknown"}
 BOUNDS = {"compute": "arithmetic", "memory": "memory", "overhead": "neither: overhead", "": "unknown"}
 SHOWN = 24  # devices in the chart
+CALLOUTS = 3  # published counter-examples that are shown
 
 
 def choice() -> tuple[tuple[Target, ...], Budget]:
@@ -88,6 +89,26 @@ def verdict(found: Sequence[EdgeRow], budget: Budget) -> None:
         flag for row in found for flag in row.flags if not flag.startswith(("Pooled", "The net"))
     ):
         st.caption(f":material/info: {sentence}")
+
+
+def counter_examples(found: Sequence[EdgeRow]) -> None:
+    """Published measurements on the chosen devices that contradict what most people expect."""
+    from vitedge_core.cost.edge_surprises import surprises
+
+    chosen = dict.fromkeys((row.target.device, row.target.precision) for row in found)
+    seen = dict.fromkeys(surprise for device, precision in chosen for surprise in surprises(device, "", precision))
+    worst = sorted(seen, key=lambda surprise: -surprise.ratio)[:CALLOUTS]
+    for surprise in worst:
+        fast, slow = surprise.quantities
+        late, early, kind = surprise.slower, surprise.faster, surprise.kind[:1].upper() + surprise.kind[1:]
+        st.warning(
+            f"**{kind}** on {late.device}: {late.model} takes {human(slow)} at {late.precision} with {late.runtime}, "
+            f"against {human(fast)} at {early.precision} with {early.runtime}: {surprise.ratio:.1f} times as long. "
+            f"{quantity.badge(Evidence.PUBLISHED)}",
+            icon=":material/warning:",
+        )
+    if len(seen) > CALLOUTS:
+        st.caption(f"{len(seen) - CALLOUTS} more such pairs were published on these devices.")
 
 
 def table(found: Sequence[EdgeRow], budget: Budget) -> None:
