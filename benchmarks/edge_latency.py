@@ -24,20 +24,20 @@ SAID = {
 }
 
 
-def table(figures: Iterable[Accuracy]) -> None:
+def table(lines: Iterable[Accuracy]) -> None:
     print(f"{'':34} {'':34} {'rows':>5} {'median':>7} {'<=1.5x':>7} {'<=2x':>7} {'80 % interval holds':>20}")
-    for line in figures:
+    for line in lines:
         held = "" if line.covered is None else f"{line.covered:.0%}"
-        print(
-            f"{line.of:34} {line.method:34} {line.rows:5} {line.median:7.1%} {line.within_1_5:7.1%} {line.within_2:7.1%}"
-            f" {held:>20}"
-        )
+        figures = f"{line.rows:5} {line.median:7.1%} {line.within_1_5:7.1%} {line.within_2:7.1%} {held:>20}"
+        print(f"{line.of:34} {line.method:34} {figures}")
 
 
 if __name__ == "__main__":
     start = time.process_time()
     latencies = edge_latencies()
-    print(f"{len(rows())} rows of {len(latencies.targets)} targets to learn from, {len(refused())} kept apart or rejected")
+    print(
+        f"{len(rows())} rows of {len(latencies.targets)} targets to learn from, {len(refused())} kept apart or rejected"
+    )
     for held_out, sentence in SAID.items():
         print(f"\nheld out: {sentence}")
         table(accuracy(latencies, held_out))

@@ -276,13 +276,12 @@ def edge(arguments: argparse.Namespace) -> None:
     if arguments.json:
         _json(found)
         return
-    rows = [("Device", "Runtime", "Precision", "Network", "Batch", "ms", "80 % interval")]
+    rows = [["Device", "Runtime", "Precision", "Network", "Batch", "ms", "80 % interval"]]
     for row in found:
         names = [str(row[name]) for name in ("device", "runtime", "precision", "model", "batch")]
-        if "out_of_domain" in row:
-            rows.append((*names, "", row["out_of_domain"]))
-        else:
-            rows.append((*names, f"{row['latency_ms']:g}", f"{row['low_ms']:g} to {row['high_ms']:g}"))
+        known = "out_of_domain" not in row
+        told = [f"{row['latency_ms']:g}", f"{row['low_ms']:g} to {row['high_ms']:g}"] if known else []
+        rows.append([*names, *(told or ["", row["out_of_domain"]])])
     _table(rows)
 
 

@@ -64,7 +64,9 @@ def _batch(target: Target, batch: int, measured: Measured) -> str:
     if batch in sizes:
         return ""
     listed = " and ".join(map(str, sorted(sizes)))
-    return f"Nobody published a latency of {batch} images at once with {target.runtime}; measured are batches of {listed}."
+    return (
+        f"Nobody published a latency of {batch} images at once with {target.runtime}; measured are batches of {listed}."
+    )
 
 
 def _bits(plan: Plan, target: Target, measured: Measured) -> str:

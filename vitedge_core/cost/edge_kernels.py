@@ -27,7 +27,8 @@ class Same(Kernel):
     def __init__(self, columns: tuple[int, ...]) -> None:
         self.columns = columns
 
-    def __call__(self, X: Any, Y: Any = None, eval_gradient: bool = False) -> Any:  # noqa: FBT001, FBT002
+    def __call__(self, X: Any, Y: Any = None, eval_gradient: bool = False) -> Any:
+        """[rows of X, rows of Y]; and how it changes with the hyperparameters, of which it has none."""
         Y = X if Y is None else Y
         agree = np.ones((len(X), len(Y)), bool)
         for column in self.columns:
@@ -50,7 +51,7 @@ class On(Kernel):
     def __init__(self, kernel: Kernel, first: int, last: int | None = None) -> None:
         self.kernel, self.first, self.last = kernel, first, last
 
-    def get_params(self, deep: bool = True) -> dict[str, Any]:  # noqa: FBT001, FBT002
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
         """What scikit-learn needs to copy it."""
         params = {"kernel": self.kernel, "first": self.first, "last": self.last}
         inner = self.kernel.get_params().items() if deep else ()
@@ -78,10 +79,11 @@ class On(Kernel):
     def _seen(self, X: Any) -> Any:
         return None if X is None else X[:, self.first : self.last]
 
-    def __call__(self, X: Any, Y: Any = None, eval_gradient: bool = False) -> Any:  # noqa: FBT001, FBT002
+    def __call__(self, X: Any, Y: Any = None, eval_gradient: bool = False) -> Any:
+        """What the kernel inside says of these columns."""
         return self.kernel(self._seen(X), self._seen(Y), eval_gradient)
 
-    def diag(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
+    def diag(self, X: NDArray[np.float64]) -> Any:
         """The kernel's own."""
         return self.kernel.diag(self._seen(X))
 

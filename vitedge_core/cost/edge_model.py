@@ -73,7 +73,7 @@ class LatencyModel:
 
         fitted = kernel()
         fitted.theta = np.log(list(json.loads(KERNEL.read_text(encoding="utf-8"))["hyperparameters"]))
-        process = GaussianProcessRegressor(fitted, alpha=1e-8, optimizer=None)
+        process = GaussianProcessRegressor(fitted, alpha=1e-8, optimizer=None)  # type: ignore[arg-type]
         return process.fit(self.table(self.examples), self.logs - self._level)
 
     @cached_property

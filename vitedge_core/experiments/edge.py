@@ -86,13 +86,12 @@ def _decoded(data: bytes) -> str:
 
 def _asked(row: dict[str, str]) -> Asked:
     text = row.get("batch") or "1"
-    try:
-        batch, problem = int(float(text)), ""
-        if batch != float(text) or batch < 1:
-            raise ValueError(text)
-    except (ValueError, OverflowError):
-        batch, problem = 1, f"{text[:40]!r} is no number of images."
-    return Asked(row["device"], row["runtime"], row["precision"], row["model"], batch, problem)
+    number = text.removesuffix(".0")  # as spreadsheets write whole numbers
+    sound = number.isascii() and number.isdigit() and int(number[:9]) > 0 and len(number) < 10
+    problem = "" if sound else f"{text[:40]!r} is no number of images."
+    return Asked(
+        row["device"], row["runtime"], row["precision"], row["model"], int(number) if sound else 1, problem
+    )  # fmt: skip
 
 
 def predict_rows(asked: Sequence[Asked], latencies: EdgeLatencies | None = None) -> list[dict[str, Any]]:
@@ -101,9 +100,10 @@ def predict_rows(asked: Sequence[Asked], latencies: EdgeLatencies | None = None)
     points: dict[int, Point] = {}
     problems: dict[int, str] = {}
     for number, row in enumerate(asked):
+        if row.problem:
+            problems[number] = row.problem
+            continue
         try:
-            if row.problem:
-                raise VitEdgeError(row.problem)
             target = matched(row.device, row.runtime, row.precision, latencies.targets)
             points[number] = Point(target, features_of(row.model), row.batch)
         except VitEdgeError as error:
@@ -167,7 +167,9 @@ def _plain(answer: Prediction | OutOfDomain) -> dict[str, Any]:
         return {"out_of_domain": answer.reason}
     latency = answer.latency
     ends = (latency.value, latency.low or 0.0, latency.high or 0.0)
-    return {name: float(f"{1e3 * end:.4g}") for name, end in zip(("latency_ms", "low_ms", "high_ms"), ends, strict=True)}
+    return {
+        name: float(f"{1e3 * end:.4g}") for name, end in zip(("latency_ms", "low_ms", "high_ms"), ends, strict=True)
+    }
 
 
 def _details(answer: Prediction | OutOfDomain) -> dict[str, Any]:

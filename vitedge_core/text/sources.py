@@ -80,3 +80,14 @@ photographs (CC BY), at random place, size, slant and colour, among fragments of
 classes, and for every image the exact mask of its digit. They are composed on this machine from a seed. The test split
 has {count:,} images and shares neither a handwriting sample nor a photo region with the training split.
 """
+
+EDGE = """
+**Published latencies**: {latencies:,} figures of networks on {devices} devices, each with its source. {learnt:,} of
+them are end-to-end measurements of networks that timm has, and the latency model learns from these; {apart} are kept
+apart (sums of operators, figures read off a plot, segmenters and other networks that timm lacks), and a latency that
+would need more than the chip's peak is rejected ({impossible} had to be). A prediction comes from what a runtime sees
+of each layer (multiply-accumulates by kind, elements moved, kernels), from the rows of its own target, and from what
+targets with the same chip, runtime or precision show. The table says how far it was off on rows that it had not seen;
+its interval of 80 % was set on other rows than those it is judged by. A data sheet alone predicts little: a device
+with all its rows hidden is off by half and more.
+"""

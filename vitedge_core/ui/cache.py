@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from vitedge_core.compress import Planned
     from vitedge_core.cost.calibration import Calibration
+    from vitedge_core.cost.edge_accuracy import Accuracy
     from vitedge_core.cost.edge_latency import EdgeLatencies
     from vitedge_core.cost.edge_report import EdgeRow
     from vitedge_core.cost.edge_target import Target
@@ -182,6 +183,15 @@ def gaze(recipe: Recipe, images: str | None, digest: str, _image: Image.Image) -
     from vitedge_core.experiments.gaze import look
 
     return look(recipe, _image, images)
+
+
+@st.cache_resource(show_spinner="Predicting every published latency without its own rows …")
+def edge_errors() -> tuple[Accuracy, ...]:
+    """How far predicted edge latencies are off, for every way to hold rows out."""
+    from vitedge_core.cost.edge_accuracy import DEVICE, NETWORK, PAIR, accuracy
+    from vitedge_core.cost.edge_latency import edge_latencies
+
+    return tuple(line for held_out in (NETWORK, PAIR, DEVICE) for line in accuracy(edge_latencies(), held_out))
 
 
 def background(key: tuple[Any, ...], work: Work, order: int = 0) -> Task:

@@ -14,6 +14,7 @@ from vitedge_core.text.sources import (
     COUNTERS_LEAD,
     COUNTERS_MORE,
     COUNTING,
+    EDGE,
     IMAGES,
     INTERVALS,
     counter_rows,
@@ -99,3 +100,31 @@ def references() -> None:
 def zoo() -> None:
     """The zoo's facts; sorts and searches in the table itself."""
     gallery.facts("Facts of the zoo's models", zoo_rows(), "zoo", height=420)
+
+
+def edge() -> None:
+    """The published latencies, and how far predictions from them are off."""
+    from vitedge_core.cost.edge_rows import refused, rows
+
+    devices = {row.published.device for row in (*rows(), *refused())}
+    impossible = sum(row.reason.startswith("Rejected") for row in refused())
+    st.markdown(EDGE.format(
+        latencies=len(rows()) + len(refused()), devices=len(devices), learnt=len(rows()),
+        apart=len(refused()) - impossible, impossible=impossible or "none",
+    ))  # fmt: skip
+    if st.toggle("Show how far predictions are off", key="edge-errors-shown"):
+        gallery.facts(
+            "Errors of predicted latencies on rows that were held out", edge_rows(), "edge-errors", height=420
+        )
+
+
+def edge_rows() -> list[dict[str, Any]]:
+    """The errors of predicted latencies as a table."""
+    return [
+        {
+            "Held out": line.held_out, "Rows of": line.of, "Method": line.method, "Rows": line.rows,
+            "Median error (%)": 100 * line.median, "Within 1.5x (%)": 100 * line.within_1_5,
+            "Within 2x (%)": 100 * line.within_2, "80 % interval holds (%)": line.covered and 100 * line.covered,
+        }
+        for line in cache.edge_errors()
+    ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Fits the hyperparameters of the latency model to the published rows: `python -m vitedge_core.experiments.edge_kernel`.
+"""Fits the hyperparameters of the latency model to the published rows (`make edge-fit`).
 
 They are how much each level of sharing varies and how fast curves bend; scikit-learn maximises their marginal
 likelihood (Rasmussen and Williams, section 5.4.1), from where the last fit ended. Minutes; the file is reviewed like
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sklearn.gaussian_process import GaussianProcessRegressor
@@ -38,9 +39,9 @@ def fit(path: Path = KERNEL, steps: int = STEPS) -> Path:
         return found.x, found.fun
 
     process = GaussianProcessRegressor(start, alpha=1e-8, optimizer=climb)  # type: ignore[arg-type]
-    process.fit(model.table(model.examples), model.logs - model.logs.mean())
-    figures = [float(f"{value:.3g}") for value in np.exp(process.kernel_.theta)]
-    likelihood = round(float(process.log_marginal_likelihood_value_), 1)
+    fitted: Any = process.fit(model.table(model.examples), model.logs - model.logs.mean())
+    figures = [float(f"{value:.3g}") for value in np.exp(fitted.kernel_.theta)]
+    likelihood = round(float(fitted.log_marginal_likelihood_value_), 1)
     text = json.dumps({"rows": len(model.examples), "log_marginal_likelihood": likelihood, "hyperparameters": figures})
     path.write_text(f"{text}\n", encoding="utf-8")
     return path
