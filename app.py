@@ -16,6 +16,7 @@ PAGES = (
     ),
     ("attention", "Attention", ":material/visibility:", "Where the model looks, before and after."),
     ("pareto", "Pareto", ":material/scatter_plot:", "All measured recipes, the front, and sweeps."),
+    ("devices", "Edge devices", ":material/developer_board:", "What a recipe takes on named devices, with error bars."),
     ("distil", "Distil", ":material/school:", "Train a student with a teacher and keep it."),
     ("methods", "Methods", ":material/menu_book:", "Every technique: idea, cost, limits, reference."),
     ("sources", "Sources", ":material/fact_check:", "Where every figure comes from."),

@@ -234,7 +234,7 @@ def cost(arguments: argparse.Namespace) -> None:
     told = costing(recipe, arguments.image, arguments.batch, arguments.sizes, progress)
     progress.close()
     if arguments.json:
-        _json(told)
+        _json({**told, **_on_devices(_planned(recipe, arguments.image), arguments)})
         return
     planned = _planned(recipe, arguments.image)
     before, after = (report(plan, arguments.batch) for plan in (planned.plans[0], planned.last))
@@ -246,6 +246,21 @@ def cost(arguments: argparse.Namespace) -> None:
         _sizes(told["scaling"])
     if not planned.last.exact:
         print("An estimate: what a step removes depends on the weights; measure or compress gives the exact figures.")
+
+
+def _on_devices(planned: Any, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Energy by published costs and, of a device that is named, the roofline; baseline and compressed."""
+    from vitedge_core.cost.energy import energy
+    from vitedge_core.cost.own_devices import any_device
+    from vitedge_core.cost.roofline import roofline
+
+    plans = {"baseline": planned.plans[0], "compressed": planned.last}
+    bits = arguments.float_bits
+    figures = {"energy": {name: energy(plan, bits).to_dict() for name, plan in plans.items()}}
+    if arguments.device is not None:
+        device = any_device(arguments.device)
+        figures["roofline"] = {name: roofline(plan, device, bits).to_dict() for name, plan in plans.items()}
+    return figures
 
 
 def _kinds(parts: Sequence[Mapping[str, Any]]) -> None:
@@ -442,6 +457,59 @@ def data(arguments: argparse.Namespace) -> None:
     print(f"{images.title}: {len(images):,} images of {len(images.class_names):,} classes, {images.skipped:,} skipped.")
 
 
+def calibrate(arguments: argparse.Namespace) -> None:
+    """Time layers and networks on this board, into a file for `devices --import`."""
+    from vitedge_core.measure.calibrate import calibrate as measured
+    from vitedge_core.storage import written_whole
+
+    out = Path(arguments.out)
+    found = measured(arguments.name, arguments.threads, seconds=arguments.seconds, report=progress)
+    progress.close()
+    with written_whole(out) as path:
+        path.write_text(found.to_json(), encoding="utf-8")
+    print(f"{found.name} is calibrated from {len(found.timings)} timings: import {out} with `devices --import`.")
+
+
+def devices(arguments: argparse.Namespace) -> None:
+    """The known devices; import a board's own file, or forget a board."""
+    from vitedge_core.cost.own_devices import all_devices, keep, remove
+
+    if arguments.add is not None:
+        keep(_device_file(Path(arguments.add)))
+    if arguments.remove is not None:
+        remove(arguments.remove)
+    known = all_devices()
+    if arguments.json:
+        _json({"devices": [_device(device) for device in known]})
+        return
+    rows: list[Sequence[str]] = [("Name", "Kind", "fp32 GMAC/s", "fp16", "int8", "GB/s", "W", "Figures")]
+    for device in known:
+        peaks = [f"{peak / 2e9:.4g}" if (peak := dict(device.peaks).get(bits)) else "" for bits in (32, 16, 8)]
+        bandwidth = f"{device.bandwidth / 1e9:.3g}" if device.bandwidth else ""
+        power = f"{device.power:g}" if device.power else ""
+        how = "measured" if device.verified == "measured" else "published"
+        rows.append((device.name, device.kind, *peaks, bandwidth, power, how))
+    _table(rows)
+
+
+def _device_file(path: Path) -> bytes:
+    from vitedge_core.cost.calibration import MAX_BYTES
+
+    if not path.is_file():
+        raise VitEdgeError(f"There is no device file {path}.")
+    with path.open("rb") as file:
+        return file.read(MAX_BYTES + 1)
+
+
+def _device(device: Any) -> dict[str, Any]:
+    return {
+        "name": device.name, "processor": device.processor, "kind": device.kind,
+        "operations_per_second": {str(bits): peak for bits, peak in device.peaks},
+        "bytes_per_second": device.bandwidth, "memory_bytes": list(device.memory), "power_watts": device.power,
+        "source": device.source, "verified": device.verified,
+    }  # fmt: skip
+
+
 # --- the command line itself ------------------------------------------------------------------------------------------
 
 Verb = Callable[[argparse.Namespace], None]
@@ -469,6 +537,30 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--recipe", metavar="FILE|TOKEN", help="a recipe file, or the token of a link")
 
 
+def _add_costs(verb: Callable[..., argparse.ArgumentParser]) -> None:
+    own = verb(cost, recipe=True)
+    own.add_argument("--image", type=_at_least_one, metavar="N", help="side of the input in pixels")
+    own.add_argument("--device", metavar="NAME", help="with --json: its roofline too; see the verb devices")
+    own.add_argument("--float-bits", type=int, choices=(32, 16), default=32, help="how wide it keeps floats (32)")
+    own.add_argument("--batch", type=_at_least_one, default=1, metavar="N", help="images in the inference (1)")
+    own.add_argument("--sizes", type=_sides, default=(), metavar="N,N,...", help="also the costs at these sizes")
+    own = verb(edge, recipe=True)
+    own.add_argument("--rows", metavar="FILE.csv", help="columns device, runtime, precision, model, batch")
+    own.add_argument("--device", action="append", default=[], metavar="NAME", help="repeatable (all)")
+    own.add_argument("--batch", type=_at_least_one, default=1, metavar="N", help="images in an inference (1)")
+
+
+def _add_boards(verb: Callable[..., argparse.ArgumentParser]) -> None:
+    own = verb(calibrate, reports=False)
+    own.add_argument("--out", required=True, metavar="FILE.json")
+    own.add_argument("--name", default="", help="what the device is called (its processor)")
+    own.add_argument("--threads", type=_at_least_one, default=1, metavar="N", help="of PyTorch (1)")
+    own.add_argument("--seconds", type=float, default=75.0, metavar="S", help="of timing (75)")
+    own = verb(devices)
+    own.add_argument("--import", dest="add", metavar="FILE.json", help="add the board that wrote this file")
+    own.add_argument("--remove", metavar="NAME", help="forget a board that was imported")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="vitedge_core", description="Compose compression recipes for vision transformers.")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
@@ -485,14 +577,7 @@ def _parser() -> argparse.ArgumentParser:
 
     verb(models).add_argument("--search", default="", metavar="TEXT", help="only names that contain it")
     verb(methods)
-    own = verb(cost, recipe=True)
-    own.add_argument("--image", type=_at_least_one, metavar="N", help="side of the input in pixels")
-    own.add_argument("--batch", type=_at_least_one, default=1, metavar="N", help="images in the inference (1)")
-    own.add_argument("--sizes", type=_sides, default=(), metavar="N,N,...", help="also the costs at these sizes")
-    own = verb(edge, recipe=True)
-    own.add_argument("--rows", metavar="FILE.csv", help="columns device, runtime, precision, model, batch")
-    own.add_argument("--device", action="append", default=[], metavar="NAME", help="repeatable (all)")
-    own.add_argument("--batch", type=_at_least_one, default=1, metavar="N", help="images in an inference (1)")
+    _add_costs(verb)
     images = "a folder of class folders, or digits"
     own = verb(compress, recipe=True)
     own.add_argument("--out", required=True, metavar="DIR", help="folder of the package")
@@ -519,6 +604,7 @@ def _parser() -> argparse.ArgumentParser:
     own.add_argument("--images", type=int, metavar="N", help="images at most for each run")
     own.add_argument("--seed", type=int, help="of everything random (0)")
     own.add_argument("--job", default="", metavar="NAME", help="name under which the pages find it")
+    _add_boards(verb)
     own = verb(train, reports=False)
     own.add_argument("names", nargs="*", metavar="NAME", help="bundled models (all)")
     own.add_argument("--check", action="store_true", help="a few steps only, to see that it runs")
@@ -532,7 +618,8 @@ def _parser() -> argparse.ArgumentParser:
 def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser = _parser()
     first = next((word for word in arguments if not word.startswith("-")), None)
-    known = ("models", "methods", "cost", "edge", "compress", "measure", "sweep", "distil", "train", "data")
+    known = ("models", "methods", "cost", "edge", "compress", "measure", "sweep", "distil", "calibrate", "devices",
+             "train", "data")  # fmt: skip
     if first is not None and first not in known:
         raise unknown("verb", first, known)
     return parser.parse_args(arguments)

@@ -19,7 +19,11 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from vitedge_core.compress import Planned
+    from vitedge_core.cost.calibration import Calibration
     from vitedge_core.cost.edge_accuracy import Accuracy
+    from vitedge_core.cost.edge_latency import EdgeLatencies
+    from vitedge_core.cost.edge_report import EdgeRow
+    from vitedge_core.cost.edge_target import Target
     from vitedge_core.cost.report import Cost
     from vitedge_core.datasets.sets import LabelledImages
     from vitedge_core.experiments.gaze import Gaze
@@ -100,6 +104,35 @@ def _priced(recipe: Recipe, image: int, batch: int) -> tuple[Planned, Cost, Cost
 
     plans = plan_recipe(recipe, image)
     return plans, cost(plans.plans[0], batch), cost(plans.last, batch)
+
+
+@st.cache_resource(show_spinner="Fitting the model of edge latencies, once; a few seconds …")
+def edge_latencies() -> EdgeLatencies:
+    """The model of the published latencies, fitted."""
+    from vitedge_core.cost.edge_latency import edge_latencies as published
+
+    found = published()
+    _ = found.model, found.widths, found.residuals
+    return found
+
+
+def edge_rows(planned: Planned, targets: tuple[Target, ...]) -> tuple[EdgeRow, ...]:
+    """A recipe on the calibrated boards and on these targets."""
+    from vitedge_core.cost.own_devices import calibrations
+
+    boards = calibrations()
+    named = tuple((board.name, board.measured, board.macs_per_second) for board in boards)
+    return _edge_rows(planned.runnable, planned.last.exact, targets, named, planned, boards)
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _edge_rows(
+    recipe: Recipe, exact: bool, targets: tuple[Target, ...], named: tuple[Any, ...], _planned: Planned,
+    _boards: tuple[Calibration, ...],
+) -> tuple[EdgeRow, ...]:  # fmt: skip
+    from vitedge_core.cost.edge_report import edge_rows as computed
+
+    return computed(_planned.plans[0], _planned.last, targets, edge_latencies(), boards=_boards)
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
