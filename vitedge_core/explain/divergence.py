@@ -102,7 +102,8 @@ def divergence(
             for kept, new in zip((cosine, sqnr, alone), found, strict=True):
                 kept.append(new)
             tick(sum(map(len, sqnr)))
-    return _told("block" if lineage else "layer", names, *map(torch.cat, (cosine, sqnr, alone)), lineage)
+    figures = (torch.cat(cosine), torch.cat(sqnr), torch.cat(alone))
+    return _told("block" if lineage else "layer", names, figures, {origin.block for origin in lineage})
 
 
 def decibels(signal: Tensor, other: Tensor) -> Tensor:
@@ -191,11 +192,9 @@ def _by_layer(
     return cosine.T, sqnr.T, alone.T
 
 
-def _told(  # noqa: PLR0917  three figures of the same shape
-    kind: str, names: Sequence[str], cosine: Tensor, sqnr: Tensor, alone: Tensor, lineage: Sequence[Origin]
-) -> Divergence:
-    """The figures of every place with their intervals over images."""
-    kept = {origin.block for origin in lineage}
+def _told(kind: str, names: Sequence[str], figures: tuple[Tensor, Tensor, Tensor], kept: set[int]) -> Divergence:
+    """The figures [n, L] of every place with their intervals over images."""
+    cosine, sqnr, alone = figures
 
     def figure(values: Tensor, unit: str, what: str) -> Quantity | None:
         if values.isnan().any():

@@ -44,7 +44,7 @@ def erase(model: nn.Module, images: Tensor, maps: Tensor, generator: torch.Gener
         generator: Draws the random order.
         tick: Told the share that is done; may raise to stop.
     """
-    order = maps.flatten(1).argsort(1, descending=True, stable=True)
+    order = maps.flatten(1).sort(dim=1, descending=True, stable=True).indices
     chance = torch.rand(order.shape, generator=generator).argsort(1)
     grey, blurred = torch.zeros_like(images), _blurred(images)
     with torch.inference_mode():

@@ -113,7 +113,8 @@ def _work(stage: str, recipe: Recipe, images: str | None) -> Work:
             raise Cancelled
         limit = QUICK_IMAGES if stage == QUICK else None
         return measured(
-            recipe, images, limit, latency=stage == FULL, report=report, cancelled=cancelled, origin="Build"
-        )
+            recipe, images, limit, latency=stage == FULL, gaze=stage == FULL, report=report, cancelled=cancelled,
+            origin="Build",
+        )  # fmt: skip
 
     return work
