@@ -9,6 +9,7 @@ from vitedge_core.ui import state
 PAGES = (
     ("build", "Build", ":material/tune:", "Compose a recipe and see what it costs and what it breaks."),
     ("attention", "Attention", ":material/visibility:", "Where the model looks, before and after."),
+    ("broke", "What broke", ":material/healing:", "Which layers, answers and classes suffered, and where it looks."),
     ("pareto", "Pareto", ":material/scatter_plot:", "All measured recipes, the front, and sweeps."),
     ("distil", "Distil", ":material/school:", "Train a student with a teacher and keep it."),
     ("methods", "Methods", ":material/menu_book:", "Every technique: idea, cost, limits, reference."),

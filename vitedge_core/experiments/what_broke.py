@@ -14,7 +14,7 @@ from vitedge_core.errors import Cancelled, VitEdgeError
 from vitedge_core.evidence import Quantity
 from vitedge_core.experiments import object_gaze
 from vitedge_core.experiments.evaluate import baseline_outcome, images_for, notes_on, tested_on
-from vitedge_core.experiments.object_gaze import ObjectGaze
+from vitedge_core.experiments.object_gaze import ObjectGaze, Pair
 from vitedge_core.explain.divergence import Divergence, divergence
 from vitedge_core.explain.lineage import origins
 from vitedge_core.measure import accuracy
@@ -45,6 +45,11 @@ class WhatBroke:
     gaze: ObjectGaze | None
     why_no_gaze: str = ""
     notes: tuple[str, ...] = ()
+
+    @property
+    def accuracy(self) -> Pair:
+        """Right answers before and after."""
+        return Pair(self.n, *self.agreement.accuracy, self.agreement.difference)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as the command line prints them; every quantity carries the number of images behind it."""

@@ -46,9 +46,7 @@ def studio() -> None:
     chosen, cost, gain = _filters(runs)
     found = points(chosen, cost, gain)
     if not found:
-        layout.empty(
-            "visibility" if points(chosen, cost) else "timer", _missing(gain if points(chosen, cost) else cost)
-        )
+        layout.empty(*_missing(timed=bool(points(chosen, cost))))
         return
     _chart(found, cost, gain)
     _front(found, cost, gain)
