@@ -22,7 +22,7 @@ from vitedge_core.cost.report import cost
 from vitedge_core.datasets.sets import LabelledImages, open_images
 from vitedge_core.errors import Cancelled, VitEdgeError
 from vitedge_core.evidence import Quantity
-from vitedge_core.experiments import object_gaze
+from vitedge_core.experiments import looking, object_gaze
 from vitedge_core.experiments.evaluation import COSTS, QUICK, Evaluation
 from vitedge_core.measure import accuracy
 from vitedge_core.measure.accuracy import Outcome, difference
@@ -87,7 +87,7 @@ def evaluate(
     baseline, compressed = costs(done.plans[0]), costs(done.last)
     ratio, notes = None, notes_on(opened, tested)
     if gaze and can_gaze(recipe.model, tested):
-        count = min(limit or object_gaze.IMAGES, object_gaze.IMAGES)
+        count = min(limit or looking.IMAGES, looking.IMAGES)
         before, after, remarks = _gazes(done, tested, count, report=_section(report, 0.75, 0.8), cancelled=cancelled)
         baseline, compressed, notes = baseline | before, compressed | after, notes + remarks
     if latency:
@@ -162,7 +162,7 @@ def baseline_outcome(
 
 def can_gaze(model: str, images: LabelledImages) -> bool:
     """Whether it can be measured if a model looks at the objects: it has attention, and they have masks."""
-    return bool(trace(model).blocks) and object_gaze.why_not(images) is None
+    return bool(trace(model).blocks) and looking.why_not(images) is None
 
 
 def _gazes(

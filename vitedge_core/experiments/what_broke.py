@@ -12,7 +12,7 @@ from vitedge_core.compress import Compressed, compress, context_for, load_traine
 from vitedge_core.datasets.sets import LabelledImages
 from vitedge_core.errors import Cancelled, VitEdgeError
 from vitedge_core.evidence import Quantity
-from vitedge_core.experiments import object_gaze
+from vitedge_core.experiments import looking, object_gaze
 from vitedge_core.experiments.evaluate import baseline_outcome, images_for, notes_on, tested_on
 from vitedge_core.experiments.object_gaze import ObjectGaze, Pair
 from vitedge_core.explain.divergence import Divergence, divergence
@@ -73,7 +73,7 @@ def what_broke(
     images: str | LabelledImages | None = None,
     limit: int | None = IMAGES,
     *,
-    curve_images: int = object_gaze.CURVE_IMAGES,
+    curve_images: int = looking.CURVE_IMAGES,
     report: Report = lambda share, sentence: None,
     cancelled: Cancel = lambda: False,
 ) -> WhatBroke:
@@ -132,7 +132,7 @@ def _gaze(  # noqa: PLR0917  progress and the wish to stop go everywhere
     name = done.recipe.model
     try:
         found = object_gaze.object_gaze(
-            name, base, done.model, images, preprocessing(name), limit=min(counts[0], object_gaze.IMAGES),
+            name, base, done.model, images, preprocessing(name), limit=min(counts[0], looking.IMAGES),
             curve_images=counts[1], report=report, cancelled=cancelled,
         )  # fmt: skip
     except Cancelled:

@@ -115,8 +115,10 @@ def decibels(signal: Tensor, other: Tensor) -> Tensor:
 
 
 def likeness(one: Tensor, other: Tensor, channels: int = -1) -> Tensor:
-    """Cosine of what two models say at each place, averaged over the places of each image, [B]."""
-    return F.cosine_similarity(one.double(), other.double(), dim=channels).flatten(1).mean(1)
+    """Cosine of what two models say at each place, averaged over each image's places, [B]; equal is 1, also zero."""
+    cosine = F.cosine_similarity(one.double(), other.double(), dim=channels)
+    equal = (one == other).all(channels)
+    return torch.where(equal, 1.0, cosine).reshape(len(one), -1).mean(1)
 
 
 def _by_block(

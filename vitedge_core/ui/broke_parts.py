@@ -67,8 +67,8 @@ def sight(broke: WhatBroke) -> None:
         )  # fmt: skip
         st.caption(
             f"Confidence in the model's own first answer on {gaze.deletion.n:,} images, while the patches that it "
-            "attends to most turn grey (deletion) or appear in a blurred image (insertion). Far from the dotted line means that "
-            "its attention tells what it decides by."
+            "attends to most turn grey (deletion) or appear in a blurred image (insertion). Far from the dotted line "
+            "means that its attention tells what it decides by."
         )
 
 
