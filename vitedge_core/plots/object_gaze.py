@@ -27,10 +27,11 @@ def looks(found: ObjectGaze, accuracy: Pair, height: int = 360) -> go.Figure:
             error_y=bars(values),
             hovertext=[told(value) for value in values], hoverinfo="text+name",
         )  # fmt: skip
-    figure.add_shape(type="line", x0=0.5, x1=2.5, y0=found.chance.value, y1=found.chance.value,
-                     line={"color": CHANCE, "width": 2, "dash": "dash"})  # fmt: skip
-    figure.add_annotation(x=2.5, y=found.chance.value, text=f"chance {found.chance.value:.0%}", showarrow=False,
-                          xanchor="right", yanchor="bottom", font={"color": CHANCE, "size": 12})  # fmt: skip
+    figure.add_scatter(
+        name="chance: the object's area", x=list(pairs)[1:], y=[found.chance.value] * 2, mode="markers",
+        marker={"symbol": "line-ew", "size": 110, "line": {"color": CHANCE, "width": 3}},
+        hovertext=[f"chance: {told(found.chance)}"] * 2, hoverinfo="text",
+    )  # fmt: skip
     figure.update_xaxes(type="category", fixedrange=True, range=[-0.5, 2.5])
     figure.update_yaxes(range=[0, 1.05], tickformat=".0%", fixedrange=True)
     return figure.update_layout(

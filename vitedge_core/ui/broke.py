@@ -111,7 +111,7 @@ def _where(broke: WhatBroke) -> str:
     drift = broke.divergence
     known = [layer for layer in drift.layers if layer.sqnr is not None]
     if drift.first is not None and drift.first.sqnr is not None:
-        told = f"**{drift.first.name} is where it falls apart**: its output is off by {human(drift.first.sqnr)} SQNR"
+        told = f"**{drift.first.name} is where it falls apart**: {_error(drift.first.sqnr)}"
         guilty = drift.guilty
         if guilty is not None and guilty is not drift.first and guilty.alone is not None:
             how = "the removed" if guilty.removed else "by itself"
@@ -121,7 +121,16 @@ def _where(broke: WhatBroke) -> str:
         return "Nothing of the network could be compared layer by layer."
     worst = min(known, key=lambda layer: layer.sqnr.value)  # type: ignore[union-attr]
     assert worst.sqnr is not None
-    return f"**No {drift.kind} falls apart**: {worst.name} strays furthest, with {human(worst.sqnr)} SQNR."
+    return f"**No {drift.kind} falls apart**: {worst.name} strays furthest, {_error(worst.sqnr)}."
+
+
+def _error(sqnr: Quantity) -> str:
+    """An SQNR in words."""
+    return f"{_percent(10 ** (-sqnr.value / 10))} of its output's energy is error ({human(sqnr)})"
+
+
+def _percent(share: float) -> str:
+    return "less than 0.1 %" if share < 0.001 else f"{share:.1%}".replace("%", " %")
 
 
 def _answers(broke: WhatBroke) -> str:
