@@ -15,6 +15,7 @@ PAGES = (
         "Every figure of what a recipe costs: where, in which form, and how it grows.",
     ),
     ("attention", "Attention", ":material/visibility:", "Where the model looks, before and after."),
+    ("broke", "What broke", ":material/healing:", "Which layers, answers and classes suffered, and where it looks."),
     ("pareto", "Pareto", ":material/scatter_plot:", "All measured recipes, the front, and sweeps."),
     ("devices", "Edge devices", ":material/developer_board:", "What a recipe takes on named devices, with error bars."),
     ("distil", "Distil", ":material/school:", "Train a student with a teacher and keep it."),

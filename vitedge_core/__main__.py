@@ -34,6 +34,9 @@ NAMES = {
     "measured_memory_bytes": "Peak memory, measured",
     "latency_seconds": "Latency",
     "accuracy": "Accuracy",
+    "pointing_hits": "Points at object",
+    "attention_on_object": "Attention on object",
+    "attention_kept": "Attention kept",
 }
 
 
@@ -371,14 +374,46 @@ def _measured(recipe: Recipe, arguments: argparse.Namespace) -> Any:
         from vitedge_core.experiments.runs import measured
 
         return measured(
-            recipe, arguments.images, arguments.limit, latency=latency, report=progress, origin="command line"
+            recipe,
+            arguments.images,
+            arguments.limit,
+            latency=latency,
+            gaze=arguments.gaze,
+            report=progress,
+            origin="command line",
         )
     from vitedge_core.experiments.evaluate import evaluate
 
     return evaluate(
-        recipe, arguments.images, arguments.limit, latency, report=progress,
+        recipe, arguments.images, arguments.limit, latency, gaze=arguments.gaze, report=progress,
         threads=arguments.threads, batch=arguments.batch,
     )  # fmt: skip
+
+
+def broke(arguments: argparse.Namespace) -> None:
+    """What a recipe breaks: layers that drift, answers that flip, attention that leaves the object."""
+    from vitedge_core.experiments.sensitivity import sensitivity
+    from vitedge_core.experiments.what_broke import plain, what_broke
+
+    recipe = recipe_of(arguments)
+    _planned(recipe)
+    found = what_broke(recipe, arguments.images, arguments.limit, report=progress)
+    trials = sensitivity(recipe.model, arguments.images, report=progress) if arguments.sensitivity else None
+    progress.close()
+    if arguments.json:
+        _json({**found.to_dict(), "sensitivity": plain(trials)})
+        return
+    from vitedge_core.plots import agreement, divergence, object_gaze
+    from vitedge_core.plots import sensitivity as map_of
+
+    parts = [divergence.divergence_rows(found.divergence), agreement.flip_rows(found.agreement.flips)]
+    parts += [agreement.class_rows(found.agreement)]
+    parts += [object_gaze.look_rows(found.gaze, found.accuracy)] if found.gaze else []
+    parts += [map_of.heat_rows(trials)] if trials else []
+    for rows in parts:
+        _table([tuple(rows[0]), *(tuple(map(str, row.values())) for row in rows)])
+        print()
+    print(" ".join((found.divergence.rule, found.why_no_gaze, *found.notes)))
 
 
 def sweep(arguments: argparse.Namespace) -> None:
@@ -587,8 +622,13 @@ def _parser() -> argparse.ArgumentParser:
     own.add_argument("--limit", type=_at_least_one, metavar="N", help="images at most (all)")
     own.add_argument("--no-latency", action="store_true", help="accuracy only")
     own.add_argument("--again", action="store_true", help="measure even what is known, and keep nothing")
+    own.add_argument("--gaze", action="store_true", help="where both look, too, if the images have masks")
     own.add_argument("--threads", type=_at_least_one, default=1, metavar="N", help="of the timed passes (1)")
     own.add_argument("--batch", type=_at_least_one, default=1, metavar="N", help="images in a timed pass (1)")
+    own = verb(broke, recipe=True)
+    own.add_argument("--images", metavar="DIR|digits", help=images)
+    own.add_argument("--limit", type=_at_least_one, default=500, metavar="N", help="images at most (500)")
+    own.add_argument("--sensitivity", action="store_true", help="try every head, block and number of bits, too")
     own = verb(sweep)
     own.add_argument("space", metavar="SPACE.json", help="recipe and grid")
     own.add_argument("--study", required=True, metavar="NAME")
@@ -618,7 +658,7 @@ def _parser() -> argparse.ArgumentParser:
 def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser = _parser()
     first = next((word for word in arguments if not word.startswith("-")), None)
-    known = ("models", "methods", "cost", "edge", "compress", "measure", "sweep", "distil", "calibrate", "devices",
+    known = ("models", "methods", "cost", "edge", "compress", "measure", "broke", "sweep", "distil", "calibrate", "devices",
              "train", "data")  # fmt: skip
     if first is not None and first not in known:
         raise unknown("verb", first, known)

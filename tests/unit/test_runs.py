@@ -99,7 +99,7 @@ def evaluated(url, monkeypatch):
     monkeypatch.setattr(module, "tested_on", lambda recipe, images: images)
     done = []
 
-    def evaluate(recipe, images, limit, latency, *, report, cancelled):
+    def evaluate(recipe, images, limit, latency, *, gaze, report, cancelled):
         if cancelled():
             raise Cancelled
         done.append((recipe, limit, latency))
