@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain
@@ -149,7 +149,7 @@ def _values(entered: Tensor | Tokens) -> Tensor:
     return (entered.values if isinstance(entered, Tokens) else entered).detach()
 
 
-def _poolings(pools: list[nn.Module], watch: Watch, gradients: Mapping[int, Tensor]) -> list[Pooling]:
+def _poolings(pools: Sequence[nn.Module], watch: Watch, gradients: Mapping[int, Tensor]) -> list[Pooling]:
     """Attention pooling by one latent query."""
     shaped = [_four(watch.calls[pool][0], gradients) for pool in pools if watch.calls[pool]]
     return [Pooling(w[0, :, 0], None if g is None else g[0, :, 0]) for w, g in shaped]
