@@ -167,7 +167,7 @@ def _placed(
     if merges or (sequence and looks[0].weights.shape[0] == 1):
         blocks, grid, final = _plain(shell, looks, merges)
     else:
-        grid = placement.side_of(looks[0])
+        grid = placement.first_grid(shell, looks[0])
         blocks = [placement.on_grid(look, grid) for look in looks]
         final = blocks[-1].fate
     prefix = len(final.owner) - grid[0] * grid[1]
