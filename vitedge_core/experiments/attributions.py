@@ -51,7 +51,7 @@ class Explained:
     errors: tuple[Quantity | None, Quantity | None]
 
 
-def explain_both(
+def explain_both(  # noqa: PLR0917  the order of `look`
     recipe: Recipe, image: Image.Image, way: str, images: str | None, report: Report, cancelled: Cancelled
 ) -> Explained:
     """Ask both models what counts for the answer of the model before.

@@ -172,7 +172,7 @@ def _gradcam(run: Counted, image: Tensor, target: int) -> Attribution:
         found = LayerGradCam(run, layer).attribute(image.clone(), target, relu_attributions=True)
     finally:
         hook.remove()
-    tokens = F.pad(found.detach().flatten(), (seen.prefix, 0))
+    tokens = F.pad(found.detach().flatten(), (seen.prefix, 0))  # pyright: ignore[reportAttributeAccessIssue]
     return Attribution("gradcam", target, _on_patches(seen, tokens))
 
 
