@@ -75,7 +75,7 @@ def hardest(
     where: str,
     report: Callable[[float, str], None] = lambda share, sentence: None,
     cancelled: Callable[[], bool] = lambda: False,
-    count: int = IMAGES,
+    count: int | None = None,
 ) -> Hits:
     """Show the first images of a set to a model and to what the recipe makes of it.
 
@@ -84,7 +84,7 @@ def hardest(
         where: What `open_images` takes. Of a folder, only images that calibrated nothing are shown.
         report: Told the share that is done.
         cancelled: Asked before each image.
-        count: How many images, at most.
+        count: How many images, at most; `IMAGES` by default.
 
     Raises:
         VitEdgeError: There is no such set, not one image can be read, or a step cannot be carried out.
@@ -94,7 +94,7 @@ def hardest(
     done = compress(recipe, context_for(recipe, whole), lambda share, text: report(0.2 * share, text), cancelled)
     models = observer(load_trained(recipe.model)), observer(done.model)
     images, wants, hits = whole.unseen(), preprocessing(recipe.model), []
-    total = min(count, len(images))
+    total = min(count or IMAGES, len(images))
     for index in range(total):
         if cancelled():
             raise Cancelled

@@ -17,7 +17,7 @@ from vitedge_core.plots.canvas import Map, Pixels
 SHARE = (".1~%", "share of attention")
 RELEVANCE = (".2~s", "relevance")
 _WIPE = 40  # positions of the slider between two maps
-_SIDE = 352  # pixels a side of the wiped map
+_SIDE = 340  # pixels a side of the wiped map
 
 
 def top_of(*maps: Map | None) -> float:
@@ -70,15 +70,16 @@ def signed(found: Map, top: float, opacity: float, unit: tuple[str, str]) -> go.
     )
 
 
-def wipe(pixels: Pixels, before: Map, after: Map, top: float, *, opacity: float = 0.65) -> go.Figure:
+def wipe(
+    pixels: Pixels, before: Map, after: Map, top: float, *, opacity: float = 0.65, unit: tuple[str, str] = SHARE
+) -> go.Figure:
     """Both maps in one place: baseline left of the slider's edge, compressed right of it. It moves in the browser."""
     figure, address = go.Figure(), canvas.source(pixels, grey=True)
     for axis, found in (("", before), ("2", after)):
         figure.add_layout_image(canvas.placed(address, 0, 0, axis=axis))
         figure.add_trace(
-            canvas.heat(found, zmin=0, zmax=top, colorscale=canvas.SCALE, opacity=opacity, showscale=False)
-            .update(xaxis=f"x{axis}", yaxis=f"y{axis}")
-        )  # fmt: skip
+            canvas.heat(found, coloraxis="coloraxis", opacity=opacity).update(xaxis=f"x{axis}", yaxis=f"y{axis}")
+        )
     figure.update_layout(xaxis=dict(canvas.QUIET), yaxis={"range": [1, 0], **canvas.QUIET},
                          xaxis2={"anchor": "y2", **canvas.QUIET},
                          yaxis2={"range": [1, 0], "anchor": "x2", **canvas.QUIET})  # fmt: skip
@@ -87,10 +88,12 @@ def wipe(pixels: Pixels, before: Map, after: Map, top: float, *, opacity: float 
         {"label": "", "method": "relayout", "args": [_cut(min(max(place / _WIPE, 0.004), 0.996))]}
         for place in range(_WIPE + 1)
     ]
+    below = {**canvas.bar(unit[1], unit[0]), "y": -0.14}
     slider = {"active": _WIPE // 2, "steps": steps, "pad": {"t": 6, "l": 0, "r": 0}, "ticklen": 0, "x": 0, "len": 1,
               "currentvalue": {"visible": False}, "bgcolor": canvas.FRAME, "activebgcolor": "#0072B2"}  # fmt: skip
     figure.update_layout(
-        width=_SIDE, height=_SIDE + 84, margin={"l": 0, "r": 0, "t": 26, "b": 58}, sliders=[slider], showlegend=False,
+        width=_SIDE, height=_SIDE + 126, margin={"l": 0, "r": 0, "t": 26, "b": 100}, sliders=[slider],
+        coloraxis={"colorscale": canvas.SCALE, "cmin": 0, "cmax": top, "colorbar": below},
         plot_bgcolor="rgba(0,0,0,0)", annotations=[_corner("◀ baseline", 0), _corner("compressed ▶", 1)],
     )  # fmt: skip
     return figure

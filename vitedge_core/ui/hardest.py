@@ -37,7 +37,7 @@ def pick(recipe: Recipe, where: str, chosen: int | None, kept: str) -> int | Non
     )  # fmt: skip
     if found is None:
         return None
-    left, right = st.columns([2, 1], vertical_alignment="bottom")
+    left, right = st.columns([2, 1])
     with left:
         by = st.segmented_control(
             "Ranked by", list(BY), default="prediction", required=True, format_func=BY.__getitem__, key="hardest-by"

@@ -74,8 +74,11 @@ def _beside(gaze: Gaze, choice: Choice, maps: tuple[Map | None, Map | None], sai
 
 def _wiped(gaze: Gaze, choice: Choice, before: Map, after: Map, said: str) -> None:
     """One map over the other with an edge to move, and what changed."""
+    style = _style(choice)
+    style.pop("patch")
     left, right = st.columns(2)
-    figure = figures.wipe(gaze.pixels, before, after, figures.top_of(before, after), opacity=choice.opacity)
+    left = left.container(horizontal_alignment="center")
+    figure = figures.wipe(gaze.pixels, before, after, figures.top_of(before, after), **style)
     left.plotly_chart(figure, key="attention-wipe", config=layout.CHART, width="content",
                       alt=f"The compressed model's map wiped over the baseline's. {said}")  # fmt: skip
     changed = figures.difference(gaze.pixels, before, after, **_style(choice))

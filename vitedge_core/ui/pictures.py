@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from vitedge_core.datasets.sets import LabelledImages
 
+TILE = 104  # pixels: three in a row on a telephone
 SAMPLES, HARDEST, UPLOAD = "samples", "hardest", "upload"
 SOURCES = {SAMPLES: "Test images", HARDEST: "Hardest hit", UPLOAD: "Upload your own"}
 
@@ -75,9 +76,10 @@ def _sample(model: str, row: DeltaGenerator) -> Picture | None:
         help="Any of the test images, by chance.",
     )  # fmt: skip
     shown = gallery if chosen in gallery else (*gallery, chosen)
-    for column, index in zip(st.columns(len(shown), vertical_alignment="bottom"), shown, strict=True):
-        with column:
-            _tile(images, index, kept, chosen=index == chosen)
+    with st.container(horizontal=True, gap="small"):
+        for index in shown:
+            with st.container(width=TILE, gap="small"):
+                _tile(images, index, kept, chosen=index == chosen)
     return _of(images, chosen)
 
 
