@@ -658,8 +658,8 @@ def _parser() -> argparse.ArgumentParser:
 def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser = _parser()
     first = next((word for word in arguments if not word.startswith("-")), None)
-    known = ("models", "methods", "cost", "edge", "compress", "measure", "broke", "sweep", "distil", "calibrate", "devices",
-             "train", "data")  # fmt: skip
+    known = ("models", "methods", "cost", "edge", "compress", "measure", "broke", "sweep", "distil", "calibrate",
+             "devices", "train", "data")  # fmt: skip
     if first is not None and first not in known:
         raise unknown("verb", first, known)
     return parser.parse_args(arguments)

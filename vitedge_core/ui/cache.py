@@ -196,7 +196,7 @@ def gallery(model: str, where: str) -> tuple[LabelledImages, tuple[int, ...]]:
 
 
 @st.cache_resource(max_entries=16, show_spinner="Carrying out the recipe and looking at the image …")
-def gaze(recipe: Recipe, images: str | None, digest: str, _image: Image.Image) -> Gaze:
+def gaze(recipe: Recipe, images: str | None, digest: str, _image: Image.Image, *, weighted: bool = False) -> Gaze:
     """What a model and what the recipe makes of it see in an image; `digest` names the image.
 
     Raises:
@@ -204,7 +204,7 @@ def gaze(recipe: Recipe, images: str | None, digest: str, _image: Image.Image) -
     """
     from vitedge_core.experiments.gaze import look
 
-    return look(recipe, _image, images)
+    return look(recipe, _image, images, weighted=weighted)
 
 
 @st.cache_resource(show_spinner="Predicting every published latency without its own rows …")
