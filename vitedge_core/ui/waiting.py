@@ -33,7 +33,7 @@ def result_of(key: tuple[Any, ...], work: Work, button: str, why: str, *, by_its
         return None
     if task is None or task.stage is Stage.CANCELLED or task.unwanted.is_set():
         task = cache.background(key, work)
-    st.fragment(_follow, run_every=POLL)(task)
+    st.fragment(_follow, run_every=POLL)(task, key)
     return None
 
 
@@ -41,7 +41,7 @@ def line(key: tuple[Any, ...]) -> None:
     """Progress of work that was started elsewhere, or what went wrong; nothing if there is none, or it is done."""
     task = cache.found(key)
     if task is not None and task.active:
-        st.fragment(_follow, run_every=POLL)(task)
+        st.fragment(_follow, run_every=POLL)(task, key)
     elif task is not None and task.error:
         st.caption(f":red[{task.error}]")
 
@@ -63,14 +63,14 @@ def _offer(key: tuple[Any, ...], button: str, why: str, error: str) -> None:
         st.markdown(f":gray[{why}]")
 
 
-def _follow(task: Task) -> None:
+def _follow(task: Task, key: tuple[Any, ...]) -> None:
     """Progress of the background work; the page is drawn anew when it ends."""
     if not task.active:
         st.rerun()
-    purpose = str(task.key[0])
+    purpose = str(key[0])
     st.progress(task.fraction, text=task.text or "waiting for its turn")
     if st.button("Cancel", key=f"{purpose}-cancel", icon=":material/stop_circle:", type="tertiary"):
         state.remember(purpose, None)
-        state.remember(f"{purpose}-cancelled", task.key[1:])
+        state.remember(f"{purpose}-cancelled", key[1:])
         cache.leave_but(purposes=(purpose,))
         st.rerun()
