@@ -97,6 +97,7 @@ def step_of(text: str) -> Step:
         VitEdgeError: It is written otherwise.
     """
     key, _, knobs = text.partition(":")
+    words = _text_knobs(key.strip())
     params: dict[str, Scalar] = {}
     for part in filter(None, knobs.split(",")):
         name, equals, value = (piece.strip() for piece in part.partition("="))
@@ -104,8 +105,17 @@ def step_of(text: str) -> Step:
             raise VitEdgeError(f"A step is written KEY:knob=value,knob=value, which {text[:80]!r} is not.")
         if name in params:
             raise VitEdgeError(f"The step {text[:80]!r} sets {name} twice.")
-        params[name] = scalar(value)
+        params[name] = value if name in words else scalar(value)
     return Step.from_dict({"technique": key.strip(), "params": params})
+
+
+def _text_knobs(key: str) -> set[str]:
+    """Knobs of a method that hold a text, even one that looks like a number: "3" names a block."""
+    import vitedge_core.techniques  # noqa: F401  fills the registry
+    from vitedge_core import registry
+
+    known = {cls.card.key: cls for cls in registry.techniques()}
+    return {knob.name for knob in known[key].knobs() if isinstance(knob.default, str)} if key in known else set()
 
 
 def recipe_of(arguments: argparse.Namespace) -> Recipe:

@@ -23,7 +23,7 @@ from vitedge_core.measure.pointing import area, hits, mass_inside
 from vitedge_core.preprocessing import Preprocessing
 
 IMAGES = 500
-CURVE_IMAGES = 128  # images whose patches are taken out and put back
+CURVE_IMAGES = 64  # images whose patches are taken out and put back
 _SEEN = 4 * (STEPS - 1) + 3  # times that the model sees each of them
 _BATCH = 64
 _MAP_BATCH = 16  # attention of a large network takes memory
