@@ -64,7 +64,7 @@ def _counter_proof(recipe: Recipe, other: Counter) -> None:
         busy = task is not None and task.active
         if st.button("Show the counter-proof", key=key[0], icon=":material/balance:", disabled=bool(missing) or busy):
             cache.worker().forget(key)
-            cache.background(key, _work(recipe, other))
+            cache.background(key, _work(recipe, other), order=-1)
             st.rerun()
         st.caption(missing or f"The same recipe, but {other.title}; timed beside it.")
     waiting.line(key, "Counter-proof")
