@@ -8,6 +8,12 @@ from vitedge_core.ui import state
 
 PAGES = (
     ("build", "Build", ":material/tune:", "Compose a recipe and see what it costs and what it breaks."),
+    (
+        "costs",
+        "Costs",
+        ":material/calculate:",
+        "Every figure of what a recipe costs: where, in which form, and how it grows.",
+    ),
     ("attention", "Attention", ":material/visibility:", "Where the model looks, before and after."),
     ("pareto", "Pareto", ":material/scatter_plot:", "All measured recipes, the front, and sweeps."),
     ("devices", "Edge devices", ":material/developer_board:", "What a recipe takes on named devices, with error bars."),

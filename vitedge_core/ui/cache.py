@@ -113,6 +113,28 @@ def _edge_rows(
     return computed(_planned.plans[0], _planned.last, targets, edge_latencies(), boards=_boards)
 
 
+def priced(recipe: Recipe, image: int, batch: int) -> tuple[Planned, Cost, Cost]:
+    """The plans, and what baseline and compressed model cost at this input size and batch; immutable, shared.
+
+    Raises:
+        VitEdgeError: The model is unknown or cannot take images of that size, or the batch is no number of images.
+    """
+    found = _priced(recipe, image, batch)
+    if not found[0].last.exact:
+        _priced.clear(recipe, image, batch)
+        found = _priced(recipe, image, batch)
+    return found
+
+
+@st.cache_resource(max_entries=256, show_spinner=False)
+def _priced(recipe: Recipe, image: int, batch: int) -> tuple[Planned, Cost, Cost]:
+    from vitedge_core.compress import plan_recipe
+    from vitedge_core.cost.report import cost
+
+    plans = plan_recipe(recipe, image)
+    return plans, cost(plans.plans[0], batch), cost(plans.last, batch)
+
+
 @st.cache_resource(max_entries=64, show_spinner=False)
 def presets(model: str) -> tuple[Preset, ...]:
     """Recipes to start from, fitted to a model; none for a model nobody knows."""

@@ -9,7 +9,7 @@ import streamlit as st
 
 from vitedge_core.evidence import Evidence, Quantity
 from vitedge_core.text.cards import arxiv_link
-from vitedge_core.text.human import human, interval
+from vitedge_core.text.human import interval
 from vitedge_core.text.sources import (
     COUNTERS_LEAD,
     COUNTERS_MORE,
@@ -20,7 +20,7 @@ from vitedge_core.text.sources import (
     INTERVALS,
     counter_rows,
 )
-from vitedge_core.ui import cache, gallery
+from vitedge_core.ui import cache, gallery, units
 from vitedge_core.ui.quantity import MEANING, badge
 
 EXAMPLES = {
@@ -73,8 +73,8 @@ def bundled() -> None:
 
 def _of_model(params: int, macs: int, top1: Quantity | None) -> str:
     counts = (Quantity.exact(params, "parameter", "trace"), Quantity.exact(macs, "MAC", "trace"))
-    accuracy = f"top-1 {human(top1)} ({interval(top1)}), {top1.source}" if top1 else "top-1 not measured"
-    return f"{human(counts[0])} parameters, {human(counts[1])}, {accuracy}"
+    accuracy = f"top-1 {units.said(top1)} ({interval(top1)}), {top1.source}" if top1 else "top-1 not measured"
+    return f"{units.said(counts[0])} parameters, {units.said(counts[1])}, {accuracy}"
 
 
 def zoo_rows() -> list[dict[str, Any]]:
