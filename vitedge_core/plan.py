@@ -76,6 +76,11 @@ class Op:
     scratch: int = 0
     batch_scratch: int = 0
     repacked: int = 0
+    shared: bool = False  # it looks at no image: a batch needs it once, as a table of positions
+
+    def times(self, batch: int) -> int:
+        """How often it is carried out for so many images."""
+        return 1 if self.shared else batch
 
     @property
     def macs(self) -> int:

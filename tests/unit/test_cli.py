@@ -85,10 +85,57 @@ def test_a_step_is_key_and_knobs():
 def test_cost_prints_both_sides(answer, name):
     found = answer("cost", "--model", name, "--step", "head_mlp_magnitude:ratio=0.5", "--step", "tome:r=4")
     for side in ("baseline", "compressed"):
-        assert list(found[side]) == ["params", "macs", "weight_bytes", "peak_memory_bytes"]
+        assert set(found[side]) == {
+            "params", "macs", "weight_bytes", "dense_bytes", "peak_memory_bytes", "theoretical_macs",
+            "theoretical_bytes", "two_of_four_bytes",
+        }  # fmt: skip
         assert all(set(quantity) == QUANTITY for quantity in found[side].values())
     assert found["compressed"]["macs"]["value"] < found["baseline"]["macs"]["value"]
     assert [step["technique"] for step in found["recipe"]["steps"]] == ["head_mlp_magnitude", "tome"]
+
+
+def test_cost_tells_everything_the_page_shows(answer, name):
+    step = ("--step", "head_mlp_magnitude:ratio=0.5")
+    found = answer("cost", "--model", name, *step, "--batch", "3", "--image", "64", "--sizes", "48,96,3")
+    assert (found["batch"], found["image"]) == (3, 64)
+    for side in ("baseline", "compressed"):
+        macs = found[side]["macs"]["value"]
+        assert sum(part["macs"] for part in found["by_kind"][side]) == macs
+        assert sum(part["macs"] for part in found["by_block"][side]) == macs
+        assert all(part["macs_per_byte"] >= 0 for part in found["by_kind"][side])
+        memory = found["memory"][side]
+        peak = max(moment["total"] for moment in memory["timeline"])
+        assert memory["weight_bytes"] + peak == found[side]["peak_memory_bytes"]["value"]
+        assert next(m for m in memory["timeline"] if m["total"] == peak)["path"] == memory["peak_at"]
+    assert [each["side"] for each in found["scaling"]["sizes"]] == [48, 96]
+    assert list(found["scaling"]["problems"]) == ["3"]
+    alone = answer("cost", "--model", name, *step, "--image", "64")
+    assert found["compressed"]["macs"]["value"] == 3 * alone["compressed"]["macs"]["value"]
+    assert "scaling" not in alone
+
+
+def test_cost_for_people(capsys, name):
+    assert main(["cost", "--model", name, "--sizes", "48,96"]) == 0
+    told = capsys.readouterr().out
+    assert "attention products" in told
+    assert "MAC per byte" in told
+    assert "Grows with the number of pixels to the power of: total " in told
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--batch", "0"), "'0' is no whole number from 1"),
+        (("--batch", "100000"), "A batch has 1 to 65536 images, not 100000."),
+        (("--image", "100000"), "The side of an image must be 1 to 4096 pixels, not 100000."),
+        (("--image", "3"), "cannot take images of 3x3 pixels"),
+        (("--sizes", "48,many"), "'48,many' is no list of sizes such as 224,384"),
+        (("--sizes", "3"), "cannot take images of 3x3 pixels"),
+        (("--sizes", ",".join(map(str, range(48, 70)))), "A curve goes through 1 to 12 sizes, not 22."),
+    ],
+)
+def test_impossible_sizes_and_batches_are_one_sentence(complaint, name, options, sentence):
+    assert sentence in complaint("cost", "--model", name, *options)
 
 
 def test_a_recipe_comes_as_options_file_token_or_link(answer, name, tmp_path):

@@ -249,6 +249,28 @@ def test_every_way_to_multiply_is_seen():
     assert plan.blocks == ()
 
 
+class Tables(nn.Module):
+    """Multiplies once for all images, and once for each image although no image has a part in it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.num_classes = 4
+        self.register_buffer("table", torch.ones(5, 6))
+        self.once, self.each, self.last = nn.Linear(6, 2), nn.Linear(6, 2), nn.Linear(3, 4)
+
+    def forward(self, images):
+        spread = self.table.expand(len(images), 5, 6)
+        return self.last(images.mean((-1, -2))) + self.once(self.table).sum() + self.each(spread).sum((1, 2))[:, None]
+
+
+@pytest.mark.parametrize("batch", [1, 2, 7])
+def test_what_no_image_has_a_part_in_is_counted_as_often_as_it_is_done(batch):
+    model = Tables().eval().requires_grad_(False)
+    plan = trace_model(model, "tables", (3, 6, 6))
+    assert {op.path: op.shared for op in plan.ops if op.macs} == {"once": True, "each": False, "last": False}
+    assert cost(plan, batch).macs.value == torch_macs(model, torch.empty(batch, 3, 6, 6)) == 60 + batch * (60 + 12)
+
+
 @pytest.mark.parametrize(
     ("name", "image", "sentence"),
     [

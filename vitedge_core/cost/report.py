@@ -91,16 +91,16 @@ def cost(plan: Plan, batch: int = 1) -> Cost:
         VitEdgeError: The batch is no number of images.
     """
     check_batch(batch)
-    macs = sum(op.macs for op in plan.ops)
+    macs = sum(op.macs * op.times(batch) for op in plan.ops)
+    skipped = sum(_skipped_macs(op) * op.times(batch) for op in plan.ops)
     stored = [op.stored_bytes for op in plan.ops]
     return Cost(
         params=_count(plan, plan.params, "parameter", "counted on the network's modules"),
-        macs=_count(plan, macs * batch, "MAC", _COUNTED),
+        macs=_count(plan, macs, "MAC", _COUNTED),
         weight_bytes=_file(plan, file_bytes(plan)),
         dense_bytes=_file(plan, dense_bytes(plan), "every parameter in float32, zeros included"),
         peak_memory_bytes=_memory(plan, batch),
-        theoretical_macs=_theoretical(macs * batch - sum(map(_skipped_macs, plan.ops)) * batch, "MAC",
-                                      "products with zeros left out"),
+        theoretical_macs=_theoretical(macs - skipped, "MAC", "products with zeros left out"),
         theoretical_bytes=_theoretical(sparse_row_bytes(plan), "byte", "matrices with zeros as compressed sparse rows"),
         two_of_four_bytes=_theoretical(two_of_four_bytes(plan), "byte", _told_of_pattern(plan)),
         by_block=_parts(plan, stored, batch, _block_label),
@@ -185,9 +185,10 @@ def _parts(
     sums: dict[str, list[int]] = {}
     for op, size in zip(plan.ops, stored, strict=True):
         row = sums.setdefault(label_of(op), [0, 0, 0, 0, 0])
-        row[0] += op.macs * batch
+        times = op.times(batch)
+        row[0] += op.macs * times
         row[1] += op.params
         row[2] += size
-        row[3] += batch * op.reads * op.a_bits // 8
-        row[4] += batch * op.writes * FLOAT_BITS // 8
+        row[3] += times * op.reads * op.a_bits // 8
+        row[4] += times * op.writes * FLOAT_BITS // 8
     return tuple(Part(label, *row) for label, row in sums.items() if row[0] or row[2] or idle)

@@ -107,10 +107,12 @@ def _blocked(image: Tensor, weight: Tensor, output: Tensor, groups: int) -> _Lay
     result, plain = _whole(output) // images, output.numel() // images
     if groups > 1 and weight.shape[1] == 1 and weight.shape[0] > groups:
         return _Layout(result)
-    few = groups == 1 and channels < BLOCK
+    thinned = groups == 1 and prod(weight.shape[2:]) == 1 and image.shape[2:] != output.shape[2:]
+    few = groups == 1 and channels < BLOCK and not thinned
     copy = 0 if few else _whole(image) // images
     taken = weight.shape[1] if few or groups > 1 else _rounded(channels)
     weights = _rounded(weight.shape[0]) * taken * prod(weight.shape[2:])
+    weights += _rounded(channels) * prod(output.shape[2:]) if thinned else 0  # the places that its stride leaves
     computing = copy + result - plain
     return _Layout(computing, weights) if computing + weights >= result else _Layout(result)
 

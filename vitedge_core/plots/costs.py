@@ -5,7 +5,7 @@ Series are told by colour and by shape, dash or pattern, so that the pictures wo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
@@ -136,21 +136,15 @@ class Curve(NamedTuple):
     text: Sequence[str]
 
 
-def growth_curves(curves: Sequence[Curve], title: str, guides: Mapping[str, tuple[float, float]]) -> go.Figure:
+def growth_curves(curves: Sequence[Curve], title: str) -> go.Figure:
     """Lines on two logarithmic axes, where a power of N is a straight line.
 
     Args:
         curves: At least one point each; zeros are left out.
         title: Of the vertical axis.
-        guides: Faint straight lines: by name the value at the smallest side, and the power of the number of pixels.
     """
     figure = go.Figure()
     sides = sorted({side for curve in curves for side in curve.sides})
-    for name, (start, power) in guides.items():
-        figure.add_scatter(
-            x=sides, y=[start * (side / sides[0]) ** (2 * power) for side in sides], name=name, mode="lines",
-            line={"color": BEFORE, "width": 1, "dash": "dot"}, hoverinfo="skip",
-        )  # fmt: skip
     for number, curve in enumerate(curves):
         seen = [point for point in zip(curve.sides, curve.values, curve.text, strict=True) if point[1] > 0]
         figure.add_scatter(

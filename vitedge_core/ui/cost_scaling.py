@@ -61,7 +61,7 @@ def _mine(recipe: Recipe, batch: int) -> None:
         f"{units.operations()} of each kind against the side of the image, {found.sizes[0].side} to "
         f"{found.sizes[-1].side} pixels; all together grow with the number of pixels to the power of {_power(total)}."
     )
-    quantity.chart(growth_curves(curves, unit, {}), _rows(found), "costs-scaling", alt)
+    quantity.chart(growth_curves(curves, unit), _rows(found), "costs-scaling", alt)
     st.caption(f"{alt} {GLOBAL}")
     for sentence in found.problems.values():
         st.caption(f":material/block: {sentence}")
@@ -87,7 +87,7 @@ def _attentions() -> None:
         for model, each in found.items() for size in each.sizes
     ]  # fmt: skip
     alt = f"{units.operations()} inside attention of {len(found)} models against the side of the image."
-    quantity.chart(growth_curves(curves, f"{unit} inside attention", {}), rows, "costs-attentions", alt)
+    quantity.chart(growth_curves(curves, f"{unit} inside attention"), rows, "costs-attentions", alt)
     st.markdown("\n".join(f"- `{model}`, {ATTENTIONS[model]}" for model in found))
     st.caption(FORMS)
 
