@@ -137,7 +137,8 @@ def devices() -> None:
     from vitedge_core.measure.ladder import networks
 
     st.markdown(DEVICES.format(devices=len(known()), networks=len(list(networks()))))
-    gallery.facts("Devices as their data sheets describe them", device_rows(), "devices", height=420)
+    if st.toggle("Show the data sheets", key="devices-shown"):
+        gallery.facts("Devices as their data sheets describe them", device_rows(), "devices", height=420)
 
 
 def device_rows() -> list[dict[str, Any]]:
