@@ -26,5 +26,8 @@ with layout.guarded():
     st.header("Latencies of edge devices", anchor="edge")
     provenance.edge()
 with layout.guarded():
+    st.header("Devices, rooflines and energy", anchor="devices")
+    provenance.devices()
+with layout.guarded():
     st.header("References", anchor="references")
     provenance.references()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -125,3 +126,14 @@ def test_this_machine_is_a_device_once_it_was_measured():
     assert app.button(key="roofline-machine").label == "Measure this machine again"
     own_devices.machine_file().write_text("{")
     assert own_devices.this_machine() is None
+
+
+def test_it_is_a_section_of_the_costs_page():
+    app = AppTest.from_file(str(Path(__file__).parents[2] / "app.py"), default_timeout=60)
+    app.query_params["r"] = Recipe("digits_vit_base").to_token()
+    app.run()
+    app.switch_page("pages/costs.py").run()
+    app.segmented_control(key="costs-section").set_value(":material/roofing: Roofline").run()
+    assert not app.exception
+    assert [error.value for error in app.error] == []
+    assert any("Roofline of Raspberry Pi 5" in chart.proto.alt for chart in app.get("plotly_chart"))

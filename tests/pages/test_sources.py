@@ -61,3 +61,12 @@ def test_published_latencies_are_counted_and_their_errors_shown_on_request(app: 
     table = app.dataframe[1].value
     assert set(table["Held out"]) == {"network", "network on one target", "device"}
     assert table["Median error (%)"].between(0, 300).all()
+
+
+def test_data_sheets_stand_with_their_sources_on_request(app: AppTest) -> None:
+    assert "Horowitz (ISSCC 2014)" in text(app)
+    app.toggle(key="devices-shown").set_value(True).run()
+    assert not app.exception
+    table = app.dataframe[1].value
+    assert len(table) == 35
+    assert (table["Source"] != "").all()

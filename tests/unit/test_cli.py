@@ -13,6 +13,7 @@ from pathlib import Path
 import homegrown
 import pytest
 
+from tests.unit.test_own_devices import board
 from vitedge_core import __main__ as cli
 from vitedge_core.__main__ import main, scalar, step_of
 from vitedge_core.datasets import wild_digits
@@ -279,6 +280,37 @@ def _process(*arguments: str) -> subprocess.Popen[str]:
         # a runner in the background ignores interrupts, and children inherit that
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )  # fmt: skip
+
+
+def test_cost_tells_energy_and_the_roofline_of_a_device(answer, complaint):
+    told = answer(
+        "cost", "--model", "digits_vit_base", "--step", "head_mlp_magnitude:ratio=0.5", "--device", "Raspberry Pi 5"
+    )
+    assert set(told["energy"]["compressed"]["total"]) == QUANTITY
+    before, after = told["roofline"]["baseline"], told["roofline"]["compressed"]
+    assert after["seconds"]["value"] < before["seconds"]["value"]
+    assert sum(row["macs"] for row in after["by_kind"]) == told["compressed"]["macs"]["value"]
+    assert sum(row["share"] for row in after["operations"]) == pytest.approx(1)
+    assert "roofline" not in answer("cost", "--model", "digits_vit_base")
+    assert "Raspberry Pi 5" in complaint("cost", "--model", "digits_vit_base", "--device", "Raspbery Pi 5", "--json")
+
+
+def test_boards_are_imported_listed_predicted_and_removed(answer, complaint, tmp_path, monkeypatch):
+    monkeypatch.setenv("VITEDGE_DATA", str(tmp_path / "data"))
+    path = tmp_path / "mine.json"
+    path.write_text(board().to_json())
+    names = [device["name"] for device in answer("devices", "--import", str(path))["devices"]]
+    assert names[0] == "A board"
+    assert len(names) == 36
+    (row,) = answer("edge", "--model", "digits_vit_base", "--device", "A board")
+    assert 0 < row["low_ms"] <= row["latency_ms"] <= row["high_ms"]
+    (row,) = answer("edge", "--model", "digits_vit_base", "--step", "uniform_ptq:w_bits=8", "--device", "A board")
+    assert "float32 only" in row["out_of_domain"]
+    path.write_text(board().to_json().replace('"threads": 1', '"threads": -1'))
+    assert '"threads"' in complaint("devices", "--import", str(path))
+    assert "There is no device file" in complaint("devices", "--import", str(tmp_path / "nowhere.json"))
+    assert len(answer("devices", "--remove", "A board")["devices"]) == 35
+    assert "no imported device" in complaint("devices", "--remove", "A board")
 
 
 def test_help_imports_nothing_heavy():

@@ -6,7 +6,7 @@ Marks differ in colour and shape together, so the pictures work without colour.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,19 +27,23 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A device with the recipe's predicted seconds and their interval, and the baseline's seconds where known."""
+    """A device with the recipe's predicted seconds and their interval, and the baseline's seconds where known.
+
+    label: "<br>" breaks it into lines.
+    """
 
     label: str
     after: tuple[float, float, float]
     before: float | None
 
 
-def agreement(rows: Sequence[Seen], factor: float, height: int = 420) -> go.Figure:
+def agreement(rows: Sequence[Seen], factor: float, tell: Callable[[float], str], height: int = 420) -> go.Figure:
     """Predicted upwards against published to the right, both logarithmic, around the line where they are equal.
 
     Args:
         rows: At least one.
         factor: The band reaches from the line divided by it to the line times it.
+        tell: Seconds as text for the axes.
         height: In pixels.
     """
     ends = [end for row in rows for end in (row.published, *row.predicted)]
@@ -56,16 +60,17 @@ def agreement(rows: Sequence[Seen], factor: float, height: int = 420) -> go.Figu
         for name, own, colour, shape in (("published", False, BLUE, "circle"), ("measured here", True, RED, "diamond"))
     ]
     figure = go.Figure([band, line, *[mark for mark in marks if mark is not None]], _layout(height))
-    figure.update_xaxes(title="Measured", **_seconds(low, high))
-    figure.update_yaxes(title="Predicted without this network", **_seconds(low / factor, high * factor))
+    figure.update_xaxes(title="Measured", **_seconds(low, high, tell))
+    figure.update_yaxes(title="Predicted without this network", **_seconds(low / factor, high * factor, tell))
     return figure
 
 
-def bars(rows: Sequence[Bar], budget: float | None = None) -> go.Figure:
+def bars(rows: Sequence[Bar], tell: Callable[[float], str], budget: float | None = None) -> go.Figure:
     """A line for each device: the baseline as a grey outline, the recipe with its 80 % interval; a budget upright.
 
     Args:
         rows: From top to bottom.
+        tell: Seconds as text for the axis.
         budget: Seconds.
     """
     names = _apart([row.label for row in rows])[::-1]
@@ -88,24 +93,23 @@ def bars(rows: Sequence[Bar], budget: float | None = None) -> go.Figure:
                 hovertemplate="%{y}: %{x:.3s}s<extra>compressed</extra>",
             ),
         ],
-        _layout(90 + 30 * len(rows)),
+        _layout(100 + 34 * len(rows)),
     )  # fmt: skip
     if budget is not None:
         figure.add_vline(x=budget, line={"color": RED, "dash": "dash", "width": 2}, annotation_text="budget")
     ends = [end for row in rows for end in (*row.after, row.before or row.after[0])] + [budget or rows[0].after[0]]
-    figure.update_xaxes(title="Time of one inference", **_seconds(min(ends), max(ends)))
+    figure.update_xaxes(title="Time of one inference", **_seconds(min(ends), max(ends), tell))
     figure.update_yaxes(type="category", automargin=True, tickfont={"size": 11})
     return figure
 
 
-def _seconds(low: float, high: float) -> dict[str, Any]:
+def _seconds(low: float, high: float, tell: Callable[[float], str]) -> dict[str, Any]:
     """A logarithmic axis of times with a tick at 1, 2 and 5 of every power of ten that is visible."""
     powers = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1)
     ticks = [step * 10.0**power for power in powers for step in (1, 2, 5)]
     if high / low > 500:
         ticks = ticks[::3]
-    return {"type": "log", "tickvals": ticks, "tickformat": "~s", "ticksuffix": "s", "automargin": True,
-            "zeroline": False}  # fmt: skip
+    return {"type": "log", "tickvals": ticks, "ticktext": [*map(tell, ticks)], "automargin": True, "zeroline": False}
 
 
 def _marks(name: str, rows: Sequence[Seen], colour: str, shape: str) -> go.Scatter | None:

@@ -34,7 +34,7 @@ _ARROWS = 40
 
 @dataclass(frozen=True, slots=True)
 class Dot:
-    """An operation or a sum of them: MAC per byte, MAC/s, share of the time, and what a hover says.
+    """An operation or a sum of them: operations per byte and per second, share of the time, and what a hover says.
 
     key comes back when it is clicked; kind None is a sum of several.
     """
@@ -48,16 +48,17 @@ class Dot:
 
 
 def roofline(
-    peaks: Sequence[tuple[int, float]], bandwidth: float, before: Sequence[Dot], after: Sequence[Dot],
-    height: int = 480,
+    peaks: Sequence[tuple[int, float]], bandwidth: float, before: Sequence[Dot], after: Sequence[Dot], *,
+    unit: str = "MAC", height: int = 480,
 ) -> go.Figure:  # fmt: skip
     """Intensity to the right, speed upwards, both logarithmic; nothing can be above the roof.
 
     Args:
-        peaks: MAC/s by bits of arithmetic.
+        peaks: Operations per second by bits of arithmetic.
         bandwidth: Bytes per second.
         before: Of the baseline; empty where there is nothing to compare.
         after: Of the compressed network.
+        unit: What operations are counted in, here and in the dots.
         height: In pixels.
     """
     dots = [*before, *after]
@@ -76,8 +77,8 @@ def roofline(
         "height": height,
         "margin": {"l": 8, "r": 8, "t": 24, "b": 8},
         "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "itemsizing": "constant"},
-        "xaxis": {**axis, "title": {"text": "MAC for each byte moved"}},
-        "yaxis": {**axis, "title": {"text": "MAC/s at best"}},
+        "xaxis": {**axis, "title": {"text": f"{unit} for each byte moved"}},
+        "yaxis": {**axis, "title": {"text": f"{unit}/s at best"}},
         "annotations": _arrows(before, after),
         "hovermode": "closest",
         "hoverlabel": {"align": "left"},

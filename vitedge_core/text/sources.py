@@ -91,3 +91,18 @@ targets with the same chip, runtime or precision show. The table says how far it
 its interval of 80 % was set on other rows than those it is judged by. A data sheet alone predicts little: a device
 with all its rows hidden is off by half and more.
 """
+
+DEVICES = """
+**Peaks, bandwidth, memory and power** of {devices} devices stand as their makers, or those who measured, printed them;
+what nobody printed stays empty. The **roofline** takes every operation to run at the peak of its bits or at the
+bandwidth of the memory, whichever is slower; real kernels reach a part of that, so it is the least time, no forecast.
+
+**Energy** adds what one operation and one byte cost in the table of Horowitz (ISSCC 2014), a chip of 45 nm. Between two
+published widths of numbers costs follow a straight line in logarithms. The range of a figure is no 95 % interval: its
+low end keeps activations in a cache of 1 MB and takes the cheapest DRAM, its high end sends every byte through the
+dearest. A newer chip needs several times less, so trust the change from one recipe to another.
+
+**Boards of your own** are timed by `calibrate`: stacks of layers of every kind and {networks} networks. What a kind of
+operation costs there is learned by non-negative least squares, and the 80 % interval comes from networks that were left
+out of the fit in turn. With one thread its time on the processor counts, which other programs do not lengthen.
+"""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
@@ -25,6 +26,7 @@ KINDS = {"cpu": "CPU", "gpu": "GPU", "npu": "NPU"}
 FITS = {Fit.YES: "✓ fits", Fit.MAYBE: "≈ maybe", Fit.NO: "✗ no", Fit.UNKNOWN: "? unknown"}
 BOUNDS = {"compute": "arithmetic", "memory": "memory", "overhead": "neither: overhead", "": "unknown"}
 SHOWN = 24  # devices in the chart
+RUNTIME = 24  # letters of a runtime's name on an axis
 CALLOUTS = 3  # published counter-examples that are shown
 
 
@@ -165,7 +167,7 @@ def chart(found: Sequence[EdgeRow], budget: Budget) -> None:
     if not ready:
         return
     shown = [
-        Bar(_name(row), _ends(row.latency), row.before.value if row.before else None)  # type: ignore[arg-type]
+        Bar(_lines(row), _ends(row.latency), row.before.value if row.before else None)  # type: ignore[arg-type]
         for row in ready
     ]
     listed = [
@@ -174,12 +176,22 @@ def chart(found: Sequence[EdgeRow], budget: Budget) -> None:
         for row in ready if row.latency
     ]  # fmt: skip
     alt = f"Predicted time on {len(ready)} devices, baseline beside compressed, from {listed[0]['compressed']} upwards."
-    quantity.chart(bars(shown, budget.seconds), listed, "edge-bars", alt)
+    quantity.chart(bars(shown, _seconds, budget.seconds), listed, "edge-bars", alt)
 
 
 def _name(row: EdgeRow) -> str:
-    runtime = row.target.engine if not row.own else "PyTorch"
-    return f"{row.target.device}, {runtime}, {row.target.arithmetic}"
+    return f"{row.target.device}, {row.target.runtime}, {row.target.arithmetic}"
+
+
+def _lines(row: EdgeRow) -> str:
+    """The name in two short lines for an axis."""
+    runtime = row.target.runtime if len(row.target.runtime) <= RUNTIME else row.target.runtime[: RUNTIME - 1] + "…"
+    return f"{escape(row.target.device)}<br>{escape(runtime)}, {escape(row.target.arithmetic)}"
+
+
+def _seconds(value: float) -> str:
+    """A tick of an axis: "20 ms"."""
+    return human(Quantity.exact(float(f"{value:.1g}"), "s", "a tick")).replace(".00", "").replace(".0 ", " ")
 
 
 def _ends(found: Quantity) -> tuple[float, float, float]:
@@ -209,7 +221,7 @@ def agreement(targets: Sequence[Target]) -> None:
          "80 % interval": interval(r.predicted), "residual": f"{r.ratio - 1:+.0%}", "source": r.example.source}
         for r in found
     ]  # fmt: skip
-    quantity.chart(draw(seen, factor), listed, "edge-agreement-chart", alt)
+    quantity.chart(draw(seen, factor, _seconds), listed, "edge-agreement-chart", alt)
     st.caption(f"{alt} Every prediction is from a fit that saw no row of that network on any device.")
 
 

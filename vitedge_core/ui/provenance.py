@@ -14,6 +14,7 @@ from vitedge_core.text.sources import (
     COUNTERS_LEAD,
     COUNTERS_MORE,
     COUNTING,
+    DEVICES,
     EDGE,
     IMAGES,
     INTERVALS,
@@ -128,3 +129,31 @@ def edge_rows() -> list[dict[str, Any]]:
         }
         for line in cache.edge_errors()
     ]  # fmt: skip
+
+
+def devices() -> None:
+    """Data sheets, energy and boards of one's own."""
+    from vitedge_core.cost.devices import devices as known
+    from vitedge_core.measure.ladder import networks
+
+    st.markdown(DEVICES.format(devices=len(known()), networks=len(list(networks()))))
+    if st.toggle("Show the data sheets", key="devices-shown"):
+        gallery.facts("Devices as their data sheets describe them", device_rows(), "devices", height=420)
+
+
+def device_rows() -> list[dict[str, Any]]:
+    """The data sheets as a table."""
+    from vitedge_core.cost.devices import devices as known
+
+    return [
+        {
+            "Device": device.name, "Processor": device.processor, **_peaks(dict(device.peaks)),
+            "Memory (GB/s)": device.bandwidth and device.bandwidth / 1e9, "Power (W)": device.power,
+            "Source": device.source, "Verified": device.verified,
+        }
+        for device in known()
+    ]  # fmt: skip
+
+
+def _peaks(peaks: dict[int, float]) -> dict[str, float | None]:
+    return {f"{bits} bits (GMAC/s)": peaks[bits] / 2e9 if bits in peaks else None for bits in (32, 16, 8)}

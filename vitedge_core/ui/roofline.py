@@ -15,7 +15,8 @@ from vitedge_core.plots.build import spoken
 from vitedge_core.plots.roofline import Dot
 from vitedge_core.plots.roofline import roofline as draw
 from vitedge_core.text.human import human
-from vitedge_core.ui import cache, quantity, state, waiting
+from vitedge_core.ui import cache, quantity, state, units, waiting
+from vitedge_core.ui.units import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -95,7 +96,9 @@ def _share(found: Roofline) -> Quantity:
 
 def _chart(before: Roofline, after: Roofline, view: str, plan: Plan) -> None:
     old, new = _dots(getattr(before, view)), _dots(getattr(after, view))
-    figure = draw(after.peaks, after.device.bandwidth or 1.0, [] if old == new else old, new)
+    factor, unit = units.axis("MAC")
+    peaks = [(bits, factor * peak) for bits, peak in after.peaks]
+    figure = draw(peaks, after.device.bandwidth or 1.0, [] if old == new else old, new, unit=unit)
     silent = sum(point.share for point in after.points if not point.macs)
     alt = (
         f"Roofline of {after.device.name}: {len(new)} marks, {human(_share(after))} of the time waits for memory; "
@@ -114,8 +117,16 @@ def _chart(before: Roofline, after: Roofline, view: str, plan: Plan) -> None:
 
 
 def _dots(points: Sequence[Point]) -> list[Dot]:
+    factor, _ = units.axis("MAC")
     return [
-        Dot(point.label, point.kind, point.intensity, point.macs_per_second, point.share, _hover(point))
+        Dot(
+            point.label,
+            point.kind,
+            factor * point.intensity,
+            factor * point.macs_per_second,
+            point.share,
+            _hover(point),
+        )
         for point in points
         if point.macs and point.seconds
     ]
@@ -123,9 +134,9 @@ def _dots(points: Sequence[Point]) -> list[Dot]:
 
 def _hover(point: Point) -> str:
     return "<br>".join((
-        f"<b>{escape(spoken(point.label))}</b>", f"{_said(point.macs, 'MAC')}, {_said(point.moved, 'byte')} moved",
-        f"{point.intensity:.3g} MAC for each byte", f"waits for {BOUNDS[point.bound]}",
-        f"{_said(point.seconds, 's')}, {point.share:.1%} of the time",
+        f"<b>{escape(spoken(point.label))}</b>", f"{counted(point.macs, 'MAC')}, {counted(point.moved, 'byte')} moved",
+        _intensity(point), f"waits for {BOUNDS[point.bound]}",
+        f"{counted(point.seconds, 's')}, {point.share:.1%} of the time",
     ))  # fmt: skip
 
 
@@ -141,7 +152,9 @@ def _card(found: Roofline, view: str, plan: Plan, key: str | None) -> None:
         with st.grid(4, min_column_width=140):
             quantity.metric("Time at best", seconds, key="mark-seconds")
             quantity.metric("Share of the time", share, key="mark-share")
-            quantity.metric("MACs", Quantity.exact(point.macs, "MAC", "counted on its shapes"), key="mark-macs")
+            quantity.metric(
+                units.operations(), Quantity.exact(point.macs, "MAC", "counted on its shapes"), key="mark-macs"
+            )
             quantity.metric("Bytes moved", Quantity.exact(point.moved, "byte", "operands and result"), key="mark-moved")
         st.markdown("\n".join(_facts(point, plan, found.float_bits) if view == "points" else [_waits(point)]))
 
@@ -153,31 +166,36 @@ def _facts(point: Point, plan: Plan, float_bits: int) -> list[str]:
         lines.append(f"- Shape: {op.rows:,} rows of {op.inputs:,} inputs give {op.outputs:,} outputs each.")
     weights, activations = weight_bytes(op, float_bits), activation_bytes(op, float_bits)
     lines.append(
-        f"- Bytes: {_said(weights, 'byte')} of weights at {op.w_bits} bits, {_said(activations, 'byte')} of "
+        f"- Bytes: {counted(weights, 'byte')} of weights at {op.w_bits} bits, {counted(activations, 'byte')} of "
         f"activations read at {op.a_bits} bits and written."
     )
     return lines
 
 
 def _waits(point: Point) -> str:
-    reached = f"{_said(point.macs_per_second, 'MAC')}/s" if point.macs else "no multiplications"
-    return f"- Waits for {BOUNDS[point.bound]}: {point.intensity:.3g} MAC for each byte, {reached} at best."
+    reached = f"{counted(point.macs_per_second, 'MAC')}/s" if point.macs else "no multiplications"
+    return f"- Waits for {BOUNDS[point.bound]}: {_intensity(point)}, {reached} at best."
+
+
+def _intensity(point: Point) -> str:
+    factor, unit = units.axis("MAC")
+    return f"{factor * point.intensity:.3g} {unit} for each byte"
 
 
 def _rows(before: Roofline, after: Roofline, view: str) -> list[dict[str, Any]]:
     old = {point.label: point for point in getattr(before, view)}
     return [
         {"part": spoken(point.label), "kind": point.kind.value if point.kind else "several",
-         "MACs": _said(point.macs, "MAC"), "bytes": _said(point.moved, "byte"),
-         "MAC for each byte": round(point.intensity, 2), "waits for": BOUNDS[point.bound],
-         "time at best": _said(point.seconds, "s") if point.seconds else "unknown",
+         units.operations(): counted(point.macs, "MAC"), "bytes": counted(point.moved, "byte"),
+         "operations for each byte": _intensity(point).removesuffix(" for each byte"), "waits for": BOUNDS[point.bound],
+         "time at best": counted(point.seconds, "s") if point.seconds else "unknown",
          "share of the time": f"{point.share:.1%}", "time before": _before(old.get(point.label))}
         for point in getattr(after, view)
     ]  # fmt: skip
 
 
 def _before(point: Point | None) -> str:
-    return "" if point is None else _said(point.seconds, "s") if point.seconds else "unknown"
+    return "" if point is None else counted(point.seconds, "s") if point.seconds else "unknown"
 
 
 def _energy(planned: Planned, device: Device, seconds: Quantity | None, float_bits: int) -> None:
@@ -195,7 +213,3 @@ def _energy(planned: Planned, device: Device, seconds: Quantity | None, float_bi
     st.caption(
         f"From published costs of a 45 nm chip (Horowitz 2014): trust the change, not the joules of your chip. {said}"
     )
-
-
-def _said(value: float, unit: str) -> str:
-    return human(Quantity.exact(value, unit, "a part of the total"))

@@ -32,7 +32,7 @@ def result_of(key: tuple[Any, ...], work: Work, button: str, why: str, *, by_its
         _offer(key, button, why, task.error if failed and task is not None else "")
         return None
     if task is None or task.stage is Stage.CANCELLED or task.unwanted.is_set():
-        task = cache.background(key, work)
+        task = cache.background(key, work, order=0 if by_itself else -1)  # whoever asked waits least
     st.fragment(_follow, run_every=POLL)(task, key)
     return None
 
