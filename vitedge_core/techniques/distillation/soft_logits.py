@@ -52,6 +52,11 @@ class SoftLogits(Technique):
             "AdamW with warm-up and cosine decay instead of the paper's momentum SGD.",
             "Weights that pruning made zero stay zero.",
         ),
+        measured=(
+            "On digits_vit_base without half of its heads and neurons, 25,600 images bring 61.6 % of 2,000 test images "
+            "back to 93.8 % with the teacher and to 93.5 % with labels alone: +0.4 points (−0.3 to +1.0), no clear "
+            "gain where exact labels never run out."
+        ),
         trains=True,
     )
 
