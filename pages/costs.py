@@ -9,7 +9,7 @@ LEAD = "What the recipe costs before it runs: where, in which form, what is in m
 actions = layout.header("Costs", LEAD)
 layout.first_start()
 
-from vitedge_core.ui import cost_memory, cost_parts, cost_scaling, results  # noqa: E402  they load what is announced
+from vitedge_core.ui import cost_memory, cost_parts, cost_scaling, results, roofline  # noqa: E402  they load what is announced
 
 with layout.guarded():
     recipe = state.current_recipe()
@@ -36,6 +36,7 @@ with layout.guarded():
         ":material/bar_chart: Where": lambda: cost_parts.spent(before, after),
         ":material/save: Sizes": lambda: cost_parts.sizes(planned, before, after),
         ":material/memory: Memory": lambda: cost_memory.timeline(planned, batch or 1),
+        ":material/roofing: Roofline": lambda: roofline.panel(planned),
         ":material/trending_up: Growth": lambda: cost_scaling.scaling(planned.runnable, batch or 1),
     }
     section = st.segmented_control(

@@ -34,6 +34,9 @@ NAMES = {
     "measured_memory_bytes": "Peak memory, measured",
     "latency_seconds": "Latency",
     "accuracy": "Accuracy",
+    "pointing_hits": "Points at object",
+    "attention_on_object": "Attention on object",
+    "attention_kept": "Attention kept",
 }
 
 
@@ -94,6 +97,7 @@ def step_of(text: str) -> Step:
         VitEdgeError: It is written otherwise.
     """
     key, _, knobs = text.partition(":")
+    words = _text_knobs(key.strip())
     params: dict[str, Scalar] = {}
     for part in filter(None, knobs.split(",")):
         name, equals, value = (piece.strip() for piece in part.partition("="))
@@ -101,8 +105,17 @@ def step_of(text: str) -> Step:
             raise VitEdgeError(f"A step is written KEY:knob=value,knob=value, which {text[:80]!r} is not.")
         if name in params:
             raise VitEdgeError(f"The step {text[:80]!r} sets {name} twice.")
-        params[name] = scalar(value)
+        params[name] = value if name in words else scalar(value)
     return Step.from_dict({"technique": key.strip(), "params": params})
+
+
+def _text_knobs(key: str) -> set[str]:
+    """Knobs of a method that hold a text, even one that looks like a number: "3" names a block."""
+    import vitedge_core.techniques  # noqa: F401  fills the registry
+    from vitedge_core import registry
+
+    known = {cls.card.key: cls for cls in registry.techniques()}
+    return {knob.name for knob in known[key].knobs() if isinstance(knob.default, str)} if key in known else set()
 
 
 def recipe_of(arguments: argparse.Namespace) -> Recipe:
@@ -234,7 +247,7 @@ def cost(arguments: argparse.Namespace) -> None:
     told = costing(recipe, arguments.image, arguments.batch, arguments.sizes, progress)
     progress.close()
     if arguments.json:
-        _json(told)
+        _json({**told, **_on_devices(_planned(recipe, arguments.image), arguments)})
         return
     planned = _planned(recipe, arguments.image)
     before, after = (report(plan, arguments.batch) for plan in (planned.plans[0], planned.last))
@@ -246,6 +259,21 @@ def cost(arguments: argparse.Namespace) -> None:
         _sizes(told["scaling"])
     if not planned.last.exact:
         print("An estimate: what a step removes depends on the weights; measure or compress gives the exact figures.")
+
+
+def _on_devices(planned: Any, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Energy by published costs and, of a device that is named, the roofline; baseline and compressed."""
+    from vitedge_core.cost.energy import energy
+    from vitedge_core.cost.own_devices import any_device
+    from vitedge_core.cost.roofline import roofline
+
+    plans = {"baseline": planned.plans[0], "compressed": planned.last}
+    bits = arguments.float_bits
+    figures = {"energy": {name: energy(plan, bits).to_dict() for name, plan in plans.items()}}
+    if arguments.device is not None:
+        device = any_device(arguments.device)
+        figures["roofline"] = {name: roofline(plan, device, bits).to_dict() for name, plan in plans.items()}
+    return figures
 
 
 def _kinds(parts: Sequence[Mapping[str, Any]]) -> None:
@@ -277,6 +305,28 @@ def _said(value: float, unit: str) -> str:
     from vitedge_core.text.human import human
 
     return human(Quantity.exact(value, unit, "a part of the total"))
+
+
+def edge(arguments: argparse.Namespace) -> None:
+    """Latencies on edge devices, predicted with an 80 % interval."""
+    from vitedge_core.experiments.edge import predict_recipe, predict_rows, read_rows
+
+    if arguments.rows is not None:
+        if arguments.model is not None or arguments.recipe is not None or arguments.device or arguments.batch != 1:
+            raise VitEdgeError("Either --rows names the networks and devices, or a recipe and --device do.")
+        found = predict_rows(read_rows(Path(arguments.rows)))
+    else:
+        found = predict_recipe(_planned(recipe_of(arguments)).last, arguments.device, arguments.batch)
+    if arguments.json:
+        _json(found)
+        return
+    rows = [["Device", "Runtime", "Precision", "Network", "Batch", "ms", "80 % interval"]]
+    for row in found:
+        names = [str(row[name]) for name in ("device", "runtime", "precision", "model", "batch")]
+        known = "out_of_domain" not in row
+        told = [f"{row['latency_ms']:g}", f"{row['low_ms']:g} to {row['high_ms']:g}"] if known else []
+        rows.append([*names, *(told or ["", row["out_of_domain"]])])
+    _table(rows)
 
 
 def compress(arguments: argparse.Namespace) -> None:
@@ -334,14 +384,46 @@ def _measured(recipe: Recipe, arguments: argparse.Namespace) -> Any:
         from vitedge_core.experiments.runs import measured
 
         return measured(
-            recipe, arguments.images, arguments.limit, latency=latency, report=progress, origin="command line"
+            recipe,
+            arguments.images,
+            arguments.limit,
+            latency=latency,
+            gaze=arguments.gaze,
+            report=progress,
+            origin="command line",
         )
     from vitedge_core.experiments.evaluate import evaluate
 
     return evaluate(
-        recipe, arguments.images, arguments.limit, latency, report=progress,
+        recipe, arguments.images, arguments.limit, latency, gaze=arguments.gaze, report=progress,
         threads=arguments.threads, batch=arguments.batch,
     )  # fmt: skip
+
+
+def broke(arguments: argparse.Namespace) -> None:
+    """What a recipe breaks: layers that drift, answers that flip, attention that leaves the object."""
+    from vitedge_core.experiments.sensitivity import sensitivity
+    from vitedge_core.experiments.what_broke import plain, what_broke
+
+    recipe = recipe_of(arguments)
+    _planned(recipe)
+    found = what_broke(recipe, arguments.images, arguments.limit, report=progress)
+    trials = sensitivity(recipe.model, arguments.images, report=progress) if arguments.sensitivity else None
+    progress.close()
+    if arguments.json:
+        _json({**found.to_dict(), "sensitivity": plain(trials)})
+        return
+    from vitedge_core.plots import agreement, divergence, object_gaze
+    from vitedge_core.plots import sensitivity as map_of
+
+    parts = [divergence.divergence_rows(found.divergence), agreement.flip_rows(found.agreement.flips)]
+    parts += [agreement.class_rows(found.agreement)]
+    parts += [object_gaze.look_rows(found.gaze, found.accuracy)] if found.gaze else []
+    parts += [map_of.heat_rows(trials)] if trials else []
+    for rows in parts:
+        _table([tuple(rows[0]), *(tuple(map(str, row.values())) for row in rows)])
+        print()
+    print(" ".join((found.divergence.rule, found.why_no_gaze, *found.notes)))
 
 
 def sweep(arguments: argparse.Namespace) -> None:
@@ -420,6 +502,59 @@ def data(arguments: argparse.Namespace) -> None:
     print(f"{images.title}: {len(images):,} images of {len(images.class_names):,} classes, {images.skipped:,} skipped.")
 
 
+def calibrate(arguments: argparse.Namespace) -> None:
+    """Time layers and networks on this board, into a file for `devices --import`."""
+    from vitedge_core.measure.calibrate import calibrate as measured
+    from vitedge_core.storage import written_whole
+
+    out = Path(arguments.out)
+    found = measured(arguments.name, arguments.threads, seconds=arguments.seconds, report=progress)
+    progress.close()
+    with written_whole(out) as path:
+        path.write_text(found.to_json(), encoding="utf-8")
+    print(f"{found.name} is calibrated from {len(found.timings)} timings: import {out} with `devices --import`.")
+
+
+def devices(arguments: argparse.Namespace) -> None:
+    """The known devices; import a board's own file, or forget a board."""
+    from vitedge_core.cost.own_devices import all_devices, keep, remove
+
+    if arguments.add is not None:
+        keep(_device_file(Path(arguments.add)))
+    if arguments.remove is not None:
+        remove(arguments.remove)
+    known = all_devices()
+    if arguments.json:
+        _json({"devices": [_device(device) for device in known]})
+        return
+    rows: list[Sequence[str]] = [("Name", "Kind", "fp32 GMAC/s", "fp16", "int8", "GB/s", "W", "Figures")]
+    for device in known:
+        peaks = [f"{peak / 2e9:.4g}" if (peak := dict(device.peaks).get(bits)) else "" for bits in (32, 16, 8)]
+        bandwidth = f"{device.bandwidth / 1e9:.3g}" if device.bandwidth else ""
+        power = f"{device.power:g}" if device.power else ""
+        how = "measured" if device.verified == "measured" else "published"
+        rows.append((device.name, device.kind, *peaks, bandwidth, power, how))
+    _table(rows)
+
+
+def _device_file(path: Path) -> bytes:
+    from vitedge_core.cost.calibration import MAX_BYTES
+
+    if not path.is_file():
+        raise VitEdgeError(f"There is no device file {path}.")
+    with path.open("rb") as file:
+        return file.read(MAX_BYTES + 1)
+
+
+def _device(device: Any) -> dict[str, Any]:
+    return {
+        "name": device.name, "processor": device.processor, "kind": device.kind,
+        "operations_per_second": {str(bits): peak for bits, peak in device.peaks},
+        "bytes_per_second": device.bandwidth, "memory_bytes": list(device.memory), "power_watts": device.power,
+        "source": device.source, "verified": device.verified,
+    }  # fmt: skip
+
+
 # --- the command line itself ------------------------------------------------------------------------------------------
 
 Verb = Callable[[argparse.Namespace], None]
@@ -447,6 +582,30 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--recipe", metavar="FILE|TOKEN", help="a recipe file, or the token of a link")
 
 
+def _add_costs(verb: Callable[..., argparse.ArgumentParser]) -> None:
+    own = verb(cost, recipe=True)
+    own.add_argument("--image", type=_at_least_one, metavar="N", help="side of the input in pixels")
+    own.add_argument("--device", metavar="NAME", help="with --json: its roofline too; see the verb devices")
+    own.add_argument("--float-bits", type=int, choices=(32, 16), default=32, help="how wide it keeps floats (32)")
+    own.add_argument("--batch", type=_at_least_one, default=1, metavar="N", help="images in the inference (1)")
+    own.add_argument("--sizes", type=_sides, default=(), metavar="N,N,...", help="also the costs at these sizes")
+    own = verb(edge, recipe=True)
+    own.add_argument("--rows", metavar="FILE.csv", help="columns device, runtime, precision, model, batch")
+    own.add_argument("--device", action="append", default=[], metavar="NAME", help="repeatable (all)")
+    own.add_argument("--batch", type=_at_least_one, default=1, metavar="N", help="images in an inference (1)")
+
+
+def _add_boards(verb: Callable[..., argparse.ArgumentParser]) -> None:
+    own = verb(calibrate, reports=False)
+    own.add_argument("--out", required=True, metavar="FILE.json")
+    own.add_argument("--name", default="", help="what the device is called (its processor)")
+    own.add_argument("--threads", type=_at_least_one, default=1, metavar="N", help="of PyTorch (1)")
+    own.add_argument("--seconds", type=float, default=75.0, metavar="S", help="of timing (75)")
+    own = verb(devices)
+    own.add_argument("--import", dest="add", metavar="FILE.json", help="add the board that wrote this file")
+    own.add_argument("--remove", metavar="NAME", help="forget a board that was imported")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="vitedge_core", description="Compose compression recipes for vision transformers.")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
@@ -463,10 +622,7 @@ def _parser() -> argparse.ArgumentParser:
 
     verb(models).add_argument("--search", default="", metavar="TEXT", help="only names that contain it")
     verb(methods)
-    own = verb(cost, recipe=True)
-    own.add_argument("--image", type=_at_least_one, metavar="N", help="side of the input in pixels")
-    own.add_argument("--batch", type=_at_least_one, default=1, metavar="N", help="images in the inference (1)")
-    own.add_argument("--sizes", type=_sides, default=(), metavar="N,N,...", help="also the costs at these sizes")
+    _add_costs(verb)
     images = "a folder of class folders, or digits"
     own = verb(compress, recipe=True)
     own.add_argument("--out", required=True, metavar="DIR", help="folder of the package")
@@ -476,8 +632,13 @@ def _parser() -> argparse.ArgumentParser:
     own.add_argument("--limit", type=_at_least_one, metavar="N", help="images at most (all)")
     own.add_argument("--no-latency", action="store_true", help="accuracy only")
     own.add_argument("--again", action="store_true", help="measure even what is known, and keep nothing")
+    own.add_argument("--gaze", action="store_true", help="where both look, too, if the images have masks")
     own.add_argument("--threads", type=_at_least_one, default=1, metavar="N", help="of the timed passes (1)")
     own.add_argument("--batch", type=_at_least_one, default=1, metavar="N", help="images in a timed pass (1)")
+    own = verb(broke, recipe=True)
+    own.add_argument("--images", metavar="DIR|digits", help=images)
+    own.add_argument("--limit", type=_at_least_one, default=500, metavar="N", help="images at most (500)")
+    own.add_argument("--sensitivity", action="store_true", help="try every head, block and number of bits, too")
     own = verb(sweep)
     own.add_argument("space", metavar="SPACE.json", help="recipe and grid")
     own.add_argument("--study", required=True, metavar="NAME")
@@ -493,6 +654,7 @@ def _parser() -> argparse.ArgumentParser:
     own.add_argument("--images", type=int, metavar="N", help="images at most for each run")
     own.add_argument("--seed", type=int, help="of everything random (0)")
     own.add_argument("--job", default="", metavar="NAME", help="name under which the pages find it")
+    _add_boards(verb)
     own = verb(train, reports=False)
     own.add_argument("names", nargs="*", metavar="NAME", help="bundled models (all)")
     own.add_argument("--check", action="store_true", help="a few steps only, to see that it runs")
@@ -506,7 +668,8 @@ def _parser() -> argparse.ArgumentParser:
 def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser = _parser()
     first = next((word for word in arguments if not word.startswith("-")), None)
-    known = ("models", "methods", "cost", "compress", "measure", "sweep", "distil", "train", "data")
+    known = ("models", "methods", "cost", "edge", "compress", "measure", "broke", "sweep", "distil", "calibrate",
+             "devices", "train", "data")  # fmt: skip
     if first is not None and first not in known:
         raise unknown("verb", first, known)
     return parser.parse_args(arguments)

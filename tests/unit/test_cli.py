@@ -13,6 +13,7 @@ from pathlib import Path
 import homegrown
 import pytest
 
+from tests.unit.test_own_devices import board
 from vitedge_core import __main__ as cli
 from vitedge_core.__main__ import main, scalar, step_of
 from vitedge_core.datasets import wild_digits
@@ -75,6 +76,8 @@ def test_a_step_is_key_and_knobs():
     assert step_of("tome") == Step.of("tome")
     assert step_of("tome:r=8") == Step.of("tome", r=8)
     assert step_of("uniform_ptq:w_bits=4, a_bits=8") == Step.of("uniform_ptq", w_bits=4, a_bits=8)
+    assert step_of("layer_drop:blocks=1") == Step.of("layer_drop", blocks="1")
+    assert step_of("uniform_ptq:w_bits=4,keep=2 5") == Step.of("uniform_ptq", w_bits=4, keep="2 5")
     assert step_of("soft_logits:teacher=mine/a:b") == Step.of("soft_logits", teacher="mine/a:b")
     for wrong in ("tome:r", "tome:=3", ":r=3", "tome:r=3,r=4", "tome:r=nan", "tome:r=inf"):
         with pytest.raises(VitEdgeError):
@@ -181,6 +184,16 @@ def test_compress_refuses_a_folder_in_use_before_the_work(complaint, name, tmp_p
     assert "something else" in complaint("compress", "--model", name, "--out", str(tmp_path))
 
 
+def test_broke_gives_every_figure_with_its_images(answer, name):
+    found = answer("broke", "--model", name, "--step", "layer_drop:blocks=1", "--limit", "16")
+    assert found["n"] == 16
+    assert set(found["agreement"]["flips"]["newly_wrong"]) == QUANTITY | {"n"}
+    assert [layer["removed"] for layer in found["divergence"]["layers"]] == [False, True, False]
+    assert found["divergence"]["layers"][0]["sqnr"]["unit"] == "dB"
+    assert found["gaze"]["hits"]["after"]["n"] == 16
+    assert found["sensitivity"] is None
+
+
 def test_compress_writes_a_package_of_the_told_size(answer, name, tmp_path):
     out = tmp_path / "package"
     found = answer("compress", "--model", name, "--step", "uniform_ptq:w_bits=4,a_bits=32", "--out", str(out))
@@ -267,6 +280,37 @@ def _process(*arguments: str) -> subprocess.Popen[str]:
         # a runner in the background ignores interrupts, and children inherit that
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )  # fmt: skip
+
+
+def test_cost_tells_energy_and_the_roofline_of_a_device(answer, complaint):
+    told = answer(
+        "cost", "--model", "digits_vit_base", "--step", "head_mlp_magnitude:ratio=0.5", "--device", "Raspberry Pi 5"
+    )
+    assert set(told["energy"]["compressed"]["total"]) == QUANTITY
+    before, after = told["roofline"]["baseline"], told["roofline"]["compressed"]
+    assert after["seconds"]["value"] < before["seconds"]["value"]
+    assert sum(row["macs"] for row in after["by_kind"]) == told["compressed"]["macs"]["value"]
+    assert sum(row["share"] for row in after["operations"]) == pytest.approx(1)
+    assert "roofline" not in answer("cost", "--model", "digits_vit_base")
+    assert "Raspberry Pi 5" in complaint("cost", "--model", "digits_vit_base", "--device", "Raspbery Pi 5", "--json")
+
+
+def test_boards_are_imported_listed_predicted_and_removed(answer, complaint, tmp_path, monkeypatch):
+    monkeypatch.setenv("VITEDGE_DATA", str(tmp_path / "data"))
+    path = tmp_path / "mine.json"
+    path.write_text(board().to_json())
+    names = [device["name"] for device in answer("devices", "--import", str(path))["devices"]]
+    assert names[0] == "A board"
+    assert len(names) == 36
+    (row,) = answer("edge", "--model", "digits_vit_base", "--device", "A board")
+    assert 0 < row["low_ms"] <= row["latency_ms"] <= row["high_ms"]
+    (row,) = answer("edge", "--model", "digits_vit_base", "--step", "uniform_ptq:w_bits=8", "--device", "A board")
+    assert "float32 only" in row["out_of_domain"]
+    path.write_text(board().to_json().replace('"threads": 1', '"threads": -1'))
+    assert '"threads"' in complaint("devices", "--import", str(path))
+    assert "There is no device file" in complaint("devices", "--import", str(tmp_path / "nowhere.json"))
+    assert len(answer("devices", "--remove", "A board")["devices"]) == 35
+    assert "no imported device" in complaint("devices", "--remove", "A board")
 
 
 def test_help_imports_nothing_heavy():

@@ -80,3 +80,29 @@ photographs (CC BY), at random place, size, slant and colour, among fragments of
 classes, and for every image the exact mask of its digit. They are composed on this machine from a seed. The test split
 has {count:,} images and shares neither a handwriting sample nor a photo region with the training split.
 """
+
+EDGE = """
+**Published latencies**: {latencies:,} figures of networks on {devices} devices, each with its source. {learnt:,} of
+them are end-to-end measurements of networks that timm has, and the latency model learns from these; {apart} are kept
+apart (sums of operators, figures read off a plot, segmenters and other networks that timm lacks), and a latency that
+would need more than the chip's peak is rejected ({impossible} had to be). A prediction comes from what a runtime sees
+of each layer (multiply-accumulates by kind, elements moved, kernels), from the rows of its own target, and from what
+targets with the same chip, runtime or precision show. The table says how far it was off on rows that it had not seen;
+its interval of 80 % was set on other rows than those it is judged by. A data sheet alone predicts little: a device
+with all its rows hidden is off by half and more.
+"""
+
+DEVICES = """
+**Peaks, bandwidth, memory and power** of {devices} devices stand as their makers, or those who measured, printed them;
+what nobody printed stays empty. The **roofline** takes every operation to run at the peak of its bits or at the
+bandwidth of the memory, whichever is slower; real kernels reach a part of that, so it is the least time, no forecast.
+
+**Energy** adds what one operation and one byte cost in the table of Horowitz (ISSCC 2014), a chip of 45 nm. Between two
+published widths of numbers costs follow a straight line in logarithms. The range of a figure is no 95 % interval: its
+low end keeps activations in a cache of 1 MB and takes the cheapest DRAM, its high end sends every byte through the
+dearest. A newer chip needs several times less, so trust the change from one recipe to another.
+
+**Boards of your own** are timed by `calibrate`: stacks of layers of every kind and {networks} networks. What a kind of
+operation costs there is learned by non-negative least squares, and the 80 % interval comes from networks that were left
+out of the fit in turn. With one thread its time on the processor counts, which other programs do not lengthen.
+"""

@@ -14,6 +14,8 @@ from vitedge_core.text.sources import (
     COUNTERS_LEAD,
     COUNTERS_MORE,
     COUNTING,
+    DEVICES,
+    EDGE,
     IMAGES,
     INTERVALS,
     counter_rows,
@@ -99,3 +101,59 @@ def references() -> None:
 def zoo() -> None:
     """The zoo's facts; sorts and searches in the table itself."""
     gallery.facts("Facts of the zoo's models", zoo_rows(), "zoo", height=420)
+
+
+def edge() -> None:
+    """The published latencies, and how far predictions from them are off."""
+    from vitedge_core.cost.edge_rows import refused, rows
+
+    devices = {row.published.device for row in (*rows(), *refused())}
+    impossible = sum(row.reason.startswith("Rejected") for row in refused())
+    st.markdown(EDGE.format(
+        latencies=len(rows()) + len(refused()), devices=len(devices), learnt=len(rows()),
+        apart=len(refused()) - impossible, impossible=impossible or "none",
+    ))  # fmt: skip
+    if st.toggle("Show how far predictions are off", key="edge-errors-shown"):
+        gallery.facts(
+            "Errors of predicted latencies on rows that were held out", edge_rows(), "edge-errors", height=420
+        )
+
+
+def edge_rows() -> list[dict[str, Any]]:
+    """The errors of predicted latencies as a table."""
+    return [
+        {
+            "Held out": line.held_out, "Rows of": line.of, "Method": line.method, "Rows": line.rows,
+            "Median error (%)": 100 * line.median, "Within 1.5x (%)": 100 * line.within_1_5,
+            "Within 2x (%)": 100 * line.within_2, "80 % interval holds (%)": line.covered and 100 * line.covered,
+        }
+        for line in cache.edge_errors()
+    ]  # fmt: skip
+
+
+def devices() -> None:
+    """Data sheets, energy and boards of one's own."""
+    from vitedge_core.cost.devices import devices as known
+    from vitedge_core.measure.ladder import networks
+
+    st.markdown(DEVICES.format(devices=len(known()), networks=len(list(networks()))))
+    if st.toggle("Show the data sheets", key="devices-shown"):
+        gallery.facts("Devices as their data sheets describe them", device_rows(), "devices", height=420)
+
+
+def device_rows() -> list[dict[str, Any]]:
+    """The data sheets as a table."""
+    from vitedge_core.cost.devices import devices as known
+
+    return [
+        {
+            "Device": device.name, "Processor": device.processor, **_peaks(dict(device.peaks)),
+            "Memory (GB/s)": device.bandwidth and device.bandwidth / 1e9, "Power (W)": device.power,
+            "Source": device.source, "Verified": device.verified,
+        }
+        for device in known()
+    ]  # fmt: skip
+
+
+def _peaks(peaks: dict[int, float]) -> dict[str, float | None]:
+    return {f"{bits} bits (GMAC/s)": peaks[bits] / 2e9 if bits in peaks else None for bits in (32, 16, 8)}
