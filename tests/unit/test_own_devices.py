@@ -172,6 +172,14 @@ def test_the_interval_is_as_wide_as_the_board_is_unpredictable():
     assert spreads[2] > 1.3
 
 
+def test_the_interval_comes_from_networks_that_the_fit_had_not_seen():
+    noisy = board(0.4)
+    rates = np.asarray(learned(noisy).seconds)
+    seen = [float(features(timing.ops) @ rates) / timing.seconds for timing in noisy.networks]
+    unseen = [ratio for _, ratio in left_out(noisy)]
+    assert np.abs(np.log(unseen)).mean() > 1.02 * np.abs(np.log(seen)).mean()
+
+
 def test_features_add_up_and_grow_with_the_batch():
     ops = [(an_op(n), 1 + n % 2) for n in range(25)]
     assert features(ops).tolist() == pytest.approx((features(ops[:10]) + features(ops[10:])).tolist())

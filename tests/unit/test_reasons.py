@@ -155,6 +155,35 @@ def test_memory_is_named_when_the_roof_says_so(bytes_per_second, holds):
     assert Cause.MEMORY not in causes(reasons(before, after, measured(1.0), None, None))
 
 
+def test_memory_that_shrinks_along_with_the_work_is_no_reason():
+    before = layers(layer(rows=1_000), Op("copy", Kind.ELEMENTWISE, rows=1, reads=10**6, writes=10**6))
+    after = layers(layer(rows=400), Op("copy", Kind.ELEMENTWISE, rows=1, reads=400_000, writes=400_000))
+    machine = replace(QUICK, bytes_per_second=1e8)
+    assert roofline(after, machine.device).memory_share > MEMORY
+    assert Cause.MEMORY not in causes(reasons(before, after, measured(1.0), None, machine))
+
+
+def test_a_little_left_alone_is_no_limit_of_a_small_cut():
+    before = layers(layer(rows=880), replace(layer(rows=120), path="left"))
+    after = layers(layer(rows=800), replace(layer(rows=120), path="left"))
+    assert Cause.UNTOUCHED not in causes(reasons(before, after, measured(1.4)))
+
+
+def test_a_published_fall_back_at_the_same_bits_is_named():
+    def told(w_bits: int, a_bits: int):
+        found = planned(Step.of("uniform_ptq", w_bits=w_bits, a_bits=a_bits))
+        return {reason.cause: reason for reason in reasons(found.plans[0], found.last, measured(1.0))}
+
+    reason = told(8, 16)[Cause.FALLBACK]
+    slow, fast = (value for _, value in reason.evidence)
+    assert slow.evidence is Evidence.PUBLISHED
+    assert slow.value > 3 * fast.value
+    assert "w8a16" in reason.sentence
+    assert Cause.FALLBACK not in told(3, 3)  # nobody published such a thing
+    zeros = planned(ZEROS)
+    assert Cause.FALLBACK not in causes(reasons(zeros.plans[0], zeros.last, measured(1.0)))
+
+
 @pytest.mark.parametrize(
     ("steps", "cause", "expected"),
     [
