@@ -11,7 +11,7 @@ ways at once: its **heads**.
 
 **One block** shows whom the classifier's token (or, without one, the average patch) attends to there. **Rollout**
 follows attention through all blocks back to the patches: half of every token stays with itself (the shortcut around
-the attention), half comes from where it looked (Abnar and Zuidema, 2020). **Gradient-weighted** rollout counts only
+the attention), half comes from where it looked (Abnar and Zuidema, 2020). **Gradients** counts only
 attention that raises the score of the baseline's answer (Chefer et al., 2021). **Click a patch** to see what that patch
 looks at.
 

@@ -107,6 +107,14 @@ def test_upload_and_see_attention(new_page, shot):
     for words in ("Baseline", "Compressed"):
         page.get_by_text(words, exact=False).first.wait_for()
     shot(page, "attention")
+    page.get_by_text("All blocks at a glance").wait_for()
+    baseline = page.locator(".js-plotly-plot").nth(1).locator(".nsewdrag").first
+    baseline.scroll_into_view_if_needed()
+    page.wait_for_timeout(1_000)
+    box = baseline.bounding_box()
+    page.mouse.click(box["x"] + box["width"] * 5.5 / 8, box["y"] + box["height"] * 2.5 / 8)
+    page.get_by_text("from the framed patch in row 3, column 6", exact=False).wait_for()
+    shot(page, "patch")
     no_traceback(page)
 
 

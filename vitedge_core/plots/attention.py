@@ -149,7 +149,7 @@ def strip(
     figure.update_xaxes(range=[-0.06, centres[-1] + 0.56], tickvals=centres, ticktext=list(labels), side="top", **ticks)
     figure.update_yaxes(
         range=[heights[-1] + 0.56, -0.06], tickvals=heights, ticktext=[name for name, _ in rows], scaleanchor="x",
-        **ticks,
+        constraintoward="top", **ticks,
     )  # fmt: skip
     height = min(520, 60 + int(len(rows) * 1_150 / max(len(labels), 4)))
     figure.update_layout(height=height, margin={"l": 4, "r": 4, "t": 26, "b": 4}, plot_bgcolor="rgba(0,0,0,0)",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 WHOLE, WEIGHTED, BLOCK, TOKENS = "whole", "weighted", "block", "tokens"
 KINDS = {
-    WHOLE: "Whole network (rollout)", WEIGHTED: "Gradient-weighted", BLOCK: "One block", TOKENS: "Fate of the tokens",
+    WHOLE: "Rollout", WEIGHTED: "Gradients", BLOCK: "One block", TOKENS: "Tokens",
 }  # fmt: skip
 MEAN: Literal["mean"] = "mean"
 MAX: Literal["max"] = "max"
@@ -86,8 +86,10 @@ def _patch(gaze: Gaze) -> int | None:
     """Who looks: None is what the classifier reads. Clicks on a patch come here, too."""
     rows, columns = gaze.before.grid
     choices = {READER: gaze.before.reader_name.capitalize(), PATCH: "One patch"}
+    if state.widget(_FROM_KEY) not in choices:
+        state.fill(_FROM_KEY, READER)
     chosen = st.segmented_control(
-        "Seen from", list(choices), default=READER, required=True, format_func=choices.__getitem__, key=_FROM_KEY,
+        "Seen from", list(choices), required=True, format_func=choices.__getitem__, key=_FROM_KEY,
         help="Click any patch of a map to see what it looks at.",
     )  # fmt: skip
     if chosen != PATCH:
