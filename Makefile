@@ -4,7 +4,7 @@ PORT ?= 8501
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help run test test-slow check bench golden browser train clean
+.PHONY: help run test test-slow check bench features edge-fit golden browser train clean
 
 help:
 	@echo "make run       start the app (installs what it needs into .venv first) and print its address"
@@ -13,6 +13,8 @@ help:
 	@echo "make check     style, types and the order of the layers"
 	@echo "make browser   journeys in a real Chromium"
 	@echo "make bench     figures: speed and error, as ratios in one run"
+	@echo "make features  count the networks of the published latencies again; read the diff before you commit it"
+	@echo "make edge-fit  fit the latency model's hyperparameters again, a quarter of an hour; read the diff"
 	@echo "make golden    write the golden files anew; read the diff before you commit it"
 	@echo "make train     train the bundled models again (hours; MODELS=... for some of them)"
 	@echo "make clean     remove .venv and caches"
@@ -50,6 +52,12 @@ browser: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+features: $(VENV)/.run
+	$(BIN)/python -m vitedge_core.experiments.network_features
+
+edge-fit: $(VENV)/.run
+	$(BIN)/python -m vitedge_core.experiments.edge_fit
 
 golden: $(VENV)/.dev
 	VITEDGE_GOLDEN=write $(BIN)/python -m pytest tests/golden

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from vitedge_core.ui import cache, layout, recipe_editor, results, share, state, verdict
+from vitedge_core.ui import cache, layout, reasons, recipe_editor, results, share, state, verdict
 
 actions = layout.header("Build", "Compose a recipe: costs follow every slider at once, accuracy a moment later.")
 with st.sidebar, layout.guarded():
@@ -23,4 +23,5 @@ with layout.guarded():
     known = None if planned.last.exact else verdict.figures(planned.runnable)
     results.cost_cards(costs[0], costs[-1], known)
     verdict.cards(planned.runnable, planned.plans[0].macs)
+    reasons.panel(planned)
     results.charts(*results.carried_out(planned, costs))

@@ -23,5 +23,8 @@ with layout.guarded():
     st.header("Zoo", anchor="zoo")
     provenance.zoo()
 with layout.guarded():
+    st.header("Latencies of edge devices", anchor="edge")
+    provenance.edge()
+with layout.guarded():
     st.header("References", anchor="references")
     provenance.references()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from vitedge_core.plan import Plan
@@ -39,16 +41,57 @@ def counted(model: nn.Module, plan: Plan) -> Claims:
 
     pairs = [(f"{block.path}.attn.qkv", f"{block.path}.mlp.fc1") for block in plan.blocks]
     hooks = [watch(path) for pair in pairs for path in pair]
-    example = torch.randn(1, *plan.image, generator=torch.Generator().manual_seed(5))
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(example)
+    macs = torch_macs(model, torch.randn(1, *plan.image, generator=torch.Generator().manual_seed(5)))
     for hook in hooks:
         hook.remove()
     return Claims(
         sum(parameter.numel() for parameter in model.parameters()),
-        counter.get_total_flops() // 2,
+        macs,
         tuple((rows[attention], rows[mlp]) for attention, mlp in pairs),
     )
+
+
+# What each of fvcore's handlers counts, by operator: products of the model, or work beside them. A third kind fails.
+PRODUCTS = {"linear", "conv", "matmul", "bmm", "addmm", "einsum", "scaled_dot_product_attention"}
+BESIDE = {"layer_norm", "batch_norm", "group_norm", "adaptive_avg_pool2d", "upsample_bilinear2d"}
+
+
+def torch_macs(model: nn.Module, images: Tensor) -> int:
+    """Multiply-accumulates as torch counts them, of any number of images on any device.
+
+    Unfused: PyTorch's counter knows the CPU's own fused attention only from 2.15 on.
+    """
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        model(images)
+    return counter.get_total_flops() // 2
+
+
+def fvcore_counts(model: nn.Module, images: Tensor, *, taught: bool = True) -> dict[str, int]:
+    """What fvcore counts, by operator; `taught` about fused attention, which it leaves out by itself.
+
+    The model is really run, on the CPU, because fvcore follows PyTorch's tracer.
+    """
+    from fvcore.nn import FlopCountAnalysis
+
+    logging.getLogger("fvcore").setLevel(logging.ERROR)
+    counter = FlopCountAnalysis(model, images).unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+    if taught:
+        counter.set_op_handle("aten::scaled_dot_product_attention", _attention)
+    return {name: int(count) for name, count in counter.by_operator().items()}
+
+
+def _attention(inputs: list, outputs: list) -> int:
+    """Products of [..., N, d] queries, [..., M, d] keys and M values of the outputs' width."""
+    from fvcore.nn.jit_handles import get_shape
+
+    query, key = get_shape(inputs[0]), get_shape(inputs[1])
+    return torch.Size(query[:-1]).numel() * key[-2] * (query[-1] + get_shape(outputs[0])[-1])
+
+
+def products(counts: dict[str, int]) -> int:
+    """Of fvcore's counts the multiply-accumulates of products; whatever is neither product nor known work fails."""
+    assert set(counts) <= PRODUCTS | BESIDE, set(counts) - PRODUCTS - BESIDE
+    return sum(count for name, count in counts.items() if name in PRODUCTS)
 
 
 def carried_out(technique: Technique, model: nn.Module, plan: Plan, context: Context) -> tuple[nn.Module, Plan]:

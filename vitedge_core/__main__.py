@@ -26,6 +26,10 @@ NAMES = {
     "params": "Parameters",
     "macs": "MACs",
     "weight_bytes": "Weights file",
+    "dense_bytes": "The same in float32",
+    "theoretical_macs": "MACs if zeros were skipped",
+    "theoretical_bytes": "File if rows were sparse",
+    "two_of_four_bytes": "File if zeros were 2:4",
     "peak_memory_bytes": "Peak memory",
     "measured_memory_bytes": "Peak memory, measured",
     "latency_seconds": "Latency",
@@ -235,20 +239,94 @@ def _method(cls: Any) -> dict[str, Any]:
 
 
 def cost(arguments: argparse.Namespace) -> None:
-    """Parameters, MACs, bytes and memory from the shapes alone."""
-    from vitedge_core.experiments.evaluate import costs
-    from vitedge_core.experiments.evaluation import plain
+    """Parameters, MACs, bytes and memory from the shapes alone: all of it, by kind, by block, and at other sizes."""
+    from vitedge_core.cost.report import cost as report
+    from vitedge_core.experiments.costing import costing
 
     recipe = recipe_of(arguments)
-    planned = _planned(recipe, arguments.image)
-    before, after = costs(planned.plans[0]), costs(planned.last)
+    told = costing(recipe, arguments.image, arguments.batch, arguments.sizes, progress)
+    progress.close()
     if arguments.json:
-        figures = {"baseline": plain(before), "compressed": plain(after)}
-        _json({"recipe": recipe.to_dict(), "exact": planned.last.exact, **figures})
+        _json({**told, **_on_devices(_planned(recipe, arguments.image), arguments)})
         return
-    _compared(before, after)
+    planned = _planned(recipe, arguments.image)
+    before, after = (report(plan, arguments.batch) for plan in (planned.plans[0], planned.last))
+    _compared(before.figures, after.figures)
+    print()
+    _kinds(told["by_kind"]["compressed"])
+    if "scaling" in told:
+        print()
+        _sizes(told["scaling"])
     if not planned.last.exact:
         print("An estimate: what a step removes depends on the weights; measure or compress gives the exact figures.")
+
+
+def _on_devices(planned: Any, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Energy by published costs and, of a device that is named, the roofline; baseline and compressed."""
+    from vitedge_core.cost.energy import energy
+    from vitedge_core.cost.own_devices import any_device
+    from vitedge_core.cost.roofline import roofline
+
+    plans = {"baseline": planned.plans[0], "compressed": planned.last}
+    bits = arguments.float_bits
+    figures = {"energy": {name: energy(plan, bits).to_dict() for name, plan in plans.items()}}
+    if arguments.device is not None:
+        device = any_device(arguments.device)
+        figures["roofline"] = {name: roofline(plan, device, bits).to_dict() for name, plan in plans.items()}
+    return figures
+
+
+def _kinds(parts: Sequence[Mapping[str, Any]]) -> None:
+    """What each kind of operation of the compressed model takes."""
+    rows: list[Sequence[str]] = [("Kind", "MACs", "Parameters", "Weights", "Read", "Written", "MAC per byte")]
+    for part in parts:
+        sizes = (_said(part[name], "byte") for name in ("weight_bytes", "read_bytes", "written_bytes"))
+        counts = (_said(part["macs"], "MAC"), _said(part["params"], "parameter"))
+        rows.append((part["label"], *counts, *sizes, f"{part['macs_per_byte']:.1f}"))
+    _table(rows)
+
+
+def _sizes(scaling: Mapping[str, Any]) -> None:
+    """The costs at each input size, and why a size is missing."""
+    rows = [("Image", "Tokens", "MACs", "Peak memory")]
+    for each in scaling["sizes"]:
+        memory = _said(each["peak_memory_bytes"]["value"], "byte")
+        rows.append((f"{each['side']}", f"{each['tokens']:,}", _said(each["macs"]["value"], "MAC"), memory))
+    _table(rows)
+    powers = scaling["power_of_pixels"]
+    grown = ", ".join(f"{kind} {power:.2f}" for kind, power in powers.items() if power is not None)
+    if grown:
+        print(f"Grows with the number of pixels to the power of: {grown}.")
+    for sentence in scaling["problems"].values():
+        print(sentence)
+
+
+def _said(value: float, unit: str) -> str:
+    from vitedge_core.text.human import human
+
+    return human(Quantity.exact(value, unit, "a part of the total"))
+
+
+def edge(arguments: argparse.Namespace) -> None:
+    """Latencies on edge devices, predicted with an 80 % interval."""
+    from vitedge_core.experiments.edge import predict_recipe, predict_rows, read_rows
+
+    if arguments.rows is not None:
+        if arguments.model is not None or arguments.recipe is not None or arguments.device or arguments.batch != 1:
+            raise VitEdgeError("Either --rows names the networks and devices, or a recipe and --device do.")
+        found = predict_rows(read_rows(Path(arguments.rows)))
+    else:
+        found = predict_recipe(_planned(recipe_of(arguments)).last, arguments.device, arguments.batch)
+    if arguments.json:
+        _json(found)
+        return
+    rows = [["Device", "Runtime", "Precision", "Network", "Batch", "ms", "80 % interval"]]
+    for row in found:
+        names = [str(row[name]) for name in ("device", "runtime", "precision", "model", "batch")]
+        known = "out_of_domain" not in row
+        told = [f"{row['latency_ms']:g}", f"{row['low_ms']:g} to {row['high_ms']:g}"] if known else []
+        rows.append([*names, *(told or ["", row["out_of_domain"]])])
+    _table(rows)
 
 
 def compress(arguments: argparse.Namespace) -> None:
@@ -257,16 +335,17 @@ def compress(arguments: argparse.Namespace) -> None:
     from vitedge_core.compress import context_for
     from vitedge_core.experiments.evaluate import costs
     from vitedge_core.experiments.evaluation import plain
-    from vitedge_core.export.package import write
+    from vitedge_core.export.package import free_folder, write
     from vitedge_core.measure.size import weight_bytes
 
     recipe = recipe_of(arguments)
     _planned(recipe)
+    out = free_folder(Path(arguments.out))
     context = context_for(recipe, arguments.images)
     done = carry_out(recipe, context, progress)
     before, after = costs(done.plans[0]), costs(done.last)
     card = {"baseline": plain(before), "compressed": plain(after)}
-    folder = write(done.model, done.last, recipe, Path(arguments.out), card)
+    folder = write(done.model, done.last, recipe, out, card)
     after["weight_bytes"] = weight_bytes(folder)
     progress.close()
     if arguments.json:
@@ -279,14 +358,9 @@ def compress(arguments: argparse.Namespace) -> None:
 
 def measure(arguments: argparse.Namespace) -> None:
     """Accuracy and latency of a recipe beside its baseline."""
-    from vitedge_core.experiments.evaluate import evaluate
-
     recipe = recipe_of(arguments)
     _planned(recipe)
-    found = evaluate(
-        recipe, arguments.images, arguments.limit, not arguments.no_latency, gaze=arguments.gaze, report=progress,
-        threads=arguments.threads, batch=arguments.batch,
-    )  # fmt: skip
+    found = _measured(recipe, arguments)
     progress.close()
     if arguments.json:
         _json(found.to_dict())
@@ -301,6 +375,29 @@ def measure(arguments: argparse.Namespace) -> None:
         print(f"Latency is {human(found.ratio)} that of the baseline, paired interval {interval(found.ratio)}.")
     for note in found.notes:
         print(note)
+
+
+def _measured(recipe: Recipe, arguments: argparse.Namespace) -> Any:
+    """The evaluation; timed as the pages do it, it is kept as a run, and not measured twice."""
+    latency = not arguments.no_latency
+    if not arguments.again and (arguments.threads, arguments.batch) == (1, 1):
+        from vitedge_core.experiments.runs import measured
+
+        return measured(
+            recipe,
+            arguments.images,
+            arguments.limit,
+            latency=latency,
+            gaze=arguments.gaze,
+            report=progress,
+            origin="command line",
+        )
+    from vitedge_core.experiments.evaluate import evaluate
+
+    return evaluate(
+        recipe, arguments.images, arguments.limit, latency, gaze=arguments.gaze, report=progress,
+        threads=arguments.threads, batch=arguments.batch,
+    )  # fmt: skip
 
 
 def broke(arguments: argparse.Namespace) -> None:
@@ -405,6 +502,59 @@ def data(arguments: argparse.Namespace) -> None:
     print(f"{images.title}: {len(images):,} images of {len(images.class_names):,} classes, {images.skipped:,} skipped.")
 
 
+def calibrate(arguments: argparse.Namespace) -> None:
+    """Time layers and networks on this board, into a file for `devices --import`."""
+    from vitedge_core.measure.calibrate import calibrate as measured
+    from vitedge_core.storage import written_whole
+
+    out = Path(arguments.out)
+    found = measured(arguments.name, arguments.threads, seconds=arguments.seconds, report=progress)
+    progress.close()
+    with written_whole(out) as path:
+        path.write_text(found.to_json(), encoding="utf-8")
+    print(f"{found.name} is calibrated from {len(found.timings)} timings: import {out} with `devices --import`.")
+
+
+def devices(arguments: argparse.Namespace) -> None:
+    """The known devices; import a board's own file, or forget a board."""
+    from vitedge_core.cost.own_devices import all_devices, keep, remove
+
+    if arguments.add is not None:
+        keep(_device_file(Path(arguments.add)))
+    if arguments.remove is not None:
+        remove(arguments.remove)
+    known = all_devices()
+    if arguments.json:
+        _json({"devices": [_device(device) for device in known]})
+        return
+    rows: list[Sequence[str]] = [("Name", "Kind", "fp32 GMAC/s", "fp16", "int8", "GB/s", "W", "Figures")]
+    for device in known:
+        peaks = [f"{peak / 2e9:.4g}" if (peak := dict(device.peaks).get(bits)) else "" for bits in (32, 16, 8)]
+        bandwidth = f"{device.bandwidth / 1e9:.3g}" if device.bandwidth else ""
+        power = f"{device.power:g}" if device.power else ""
+        how = "measured" if device.verified == "measured" else "published"
+        rows.append((device.name, device.kind, *peaks, bandwidth, power, how))
+    _table(rows)
+
+
+def _device_file(path: Path) -> bytes:
+    from vitedge_core.cost.calibration import MAX_BYTES
+
+    if not path.is_file():
+        raise VitEdgeError(f"There is no device file {path}.")
+    with path.open("rb") as file:
+        return file.read(MAX_BYTES + 1)
+
+
+def _device(device: Any) -> dict[str, Any]:
+    return {
+        "name": device.name, "processor": device.processor, "kind": device.kind,
+        "operations_per_second": {str(bits): peak for bits, peak in device.peaks},
+        "bytes_per_second": device.bandwidth, "memory_bytes": list(device.memory), "power_watts": device.power,
+        "source": device.source, "verified": device.verified,
+    }  # fmt: skip
+
+
 # --- the command line itself ------------------------------------------------------------------------------------------
 
 Verb = Callable[[argparse.Namespace], None]
@@ -417,6 +567,12 @@ def _at_least_one(text: str) -> int:
     raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1")
 
 
+def _sides(text: str) -> tuple[int, ...]:
+    with suppress(ValueError):
+        return tuple(int(side) for side in text.split(","))
+    raise argparse.ArgumentTypeError(f"{text!r} is no list of sizes such as 224,384")
+
+
 def _add_recipe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", metavar="NAME", help="a bundled model, one of your own, or any timm classifier")
     parser.add_argument(
@@ -424,6 +580,30 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, help="of everything random (0)")
     parser.add_argument("--recipe", metavar="FILE|TOKEN", help="a recipe file, or the token of a link")
+
+
+def _add_costs(verb: Callable[..., argparse.ArgumentParser]) -> None:
+    own = verb(cost, recipe=True)
+    own.add_argument("--image", type=_at_least_one, metavar="N", help="side of the input in pixels")
+    own.add_argument("--device", metavar="NAME", help="with --json: its roofline too; see the verb devices")
+    own.add_argument("--float-bits", type=int, choices=(32, 16), default=32, help="how wide it keeps floats (32)")
+    own.add_argument("--batch", type=_at_least_one, default=1, metavar="N", help="images in the inference (1)")
+    own.add_argument("--sizes", type=_sides, default=(), metavar="N,N,...", help="also the costs at these sizes")
+    own = verb(edge, recipe=True)
+    own.add_argument("--rows", metavar="FILE.csv", help="columns device, runtime, precision, model, batch")
+    own.add_argument("--device", action="append", default=[], metavar="NAME", help="repeatable (all)")
+    own.add_argument("--batch", type=_at_least_one, default=1, metavar="N", help="images in an inference (1)")
+
+
+def _add_boards(verb: Callable[..., argparse.ArgumentParser]) -> None:
+    own = verb(calibrate, reports=False)
+    own.add_argument("--out", required=True, metavar="FILE.json")
+    own.add_argument("--name", default="", help="what the device is called (its processor)")
+    own.add_argument("--threads", type=_at_least_one, default=1, metavar="N", help="of PyTorch (1)")
+    own.add_argument("--seconds", type=float, default=75.0, metavar="S", help="of timing (75)")
+    own = verb(devices)
+    own.add_argument("--import", dest="add", metavar="FILE.json", help="add the board that wrote this file")
+    own.add_argument("--remove", metavar="NAME", help="forget a board that was imported")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -442,7 +622,7 @@ def _parser() -> argparse.ArgumentParser:
 
     verb(models).add_argument("--search", default="", metavar="TEXT", help="only names that contain it")
     verb(methods)
-    verb(cost, recipe=True).add_argument("--image", type=_at_least_one, metavar="N", help="side of the input in pixels")
+    _add_costs(verb)
     images = "a folder of class folders, or digits"
     own = verb(compress, recipe=True)
     own.add_argument("--out", required=True, metavar="DIR", help="folder of the package")
@@ -451,6 +631,7 @@ def _parser() -> argparse.ArgumentParser:
     own.add_argument("--images", metavar="DIR|digits", help=images)
     own.add_argument("--limit", type=_at_least_one, metavar="N", help="images at most (all)")
     own.add_argument("--no-latency", action="store_true", help="accuracy only")
+    own.add_argument("--again", action="store_true", help="measure even what is known, and keep nothing")
     own.add_argument("--gaze", action="store_true", help="where both look, too, if the images have masks")
     own.add_argument("--threads", type=_at_least_one, default=1, metavar="N", help="of the timed passes (1)")
     own.add_argument("--batch", type=_at_least_one, default=1, metavar="N", help="images in a timed pass (1)")
@@ -473,6 +654,7 @@ def _parser() -> argparse.ArgumentParser:
     own.add_argument("--images", type=int, metavar="N", help="images at most for each run")
     own.add_argument("--seed", type=int, help="of everything random (0)")
     own.add_argument("--job", default="", metavar="NAME", help="name under which the pages find it")
+    _add_boards(verb)
     own = verb(train, reports=False)
     own.add_argument("names", nargs="*", metavar="NAME", help="bundled models (all)")
     own.add_argument("--check", action="store_true", help="a few steps only, to see that it runs")
@@ -486,7 +668,8 @@ def _parser() -> argparse.ArgumentParser:
 def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser = _parser()
     first = next((word for word in arguments if not word.startswith("-")), None)
-    known = ("models", "methods", "cost", "compress", "measure", "broke", "sweep", "distil", "train", "data")
+    known = ("models", "methods", "cost", "edge", "compress", "measure", "broke", "sweep", "distil", "calibrate",
+             "devices", "train", "data")  # fmt: skip
     if first is not None and first not in known:
         raise unknown("verb", first, known)
     return parser.parse_args(arguments)

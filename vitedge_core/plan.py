@@ -49,7 +49,8 @@ class Op:
 
     path: the module of the real model it comes from. `weights` are the elements of its weight tensor (they can be
     quantised or zeroed), `others` its float remainder (bias, norm, embedding). `reads` and `writes` count activation
-    elements, `held` those of other tensors that are alive meanwhile. `per_head` says that `rows` counts heads too.
+    elements, `held` those of other tensors that are alive meanwhile, `scratch` those that a kernel needs for itself
+    for a single image; in a batch it needs `batch_scratch` for each and `repacked` once.
     """
 
     path: str
@@ -68,9 +69,18 @@ class Op:
     a_bits: int = FLOAT_BITS
     scales: int = 0  # bytes a file keeps for scales and zero points of weights and activations
     zeros: int = 0
+    pattern: str = ""  # how its zeros lie: "2:4" for two of every four weights in a row, "" for anywhere
     buffers: int = 0  # bytes of what a file keeps beside parameters: running statistics
     constants: int = 0  # bytes of tables that no file keeps and memory does: masks, positions
     header: int = 0  # bytes that name its tensors in a file
+    scratch: int = 0
+    batch_scratch: int = 0
+    repacked: int = 0
+    shared: bool = False  # it looks at no image: a batch needs it once, as a table of positions
+
+    def times(self, batch: int) -> int:
+        """How often it is carried out for so many images."""
+        return 1 if self.shared else batch
 
     @property
     def macs(self) -> int:
@@ -270,9 +280,13 @@ class Plan:
 
         return self.map_ops(edit)
 
-    def set_zeros(self, zeros: dict[str, int]) -> Plan:
-        """How many weights are zero, by path."""
-        return self.map_ops(lambda op: replace(op, zeros=zeros[op.path]) if op.weights and op.path in zeros else op)
+    def set_zeros(self, zeros: dict[str, int], pattern: str = "") -> Plan:
+        """How many weights are zero, by path, and how they lie."""
+
+        def edit(op: Op) -> Op:
+            return replace(op, zeros=zeros[op.path], pattern=pattern) if op.weights and op.path in zeros else op
+
+        return self.map_ops(edit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,7 +311,8 @@ def _inputs(op: Op, share: _Share) -> Op:
 
 
 def _rows(op: Op, share: _Share) -> Op:
-    return replace(op, rows=share(op.rows), reads=share(op.reads), writes=share(op.writes), held=share(op.held))
+    return replace(op, rows=share(op.rows), reads=share(op.reads), writes=share(op.writes), held=share(op.held),
+                   scratch=share(op.scratch), batch_scratch=share(op.batch_scratch))  # fmt: skip
 
 
 def _tokens(op: Op, old: Block, new: Block) -> Op:

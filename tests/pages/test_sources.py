@@ -51,3 +51,13 @@ def test_the_zoo_is_whole_and_every_top1_has_its_source(app: AppTest) -> None:
 
 def test_references_link_to_their_papers(app: AppTest) -> None:
     assert "https://arxiv.org/abs/2210.09461" in text(app)
+
+
+def test_published_latencies_are_counted_and_their_errors_shown_on_request(app: AppTest) -> None:
+    assert "1,228 figures of networks on 72 devices" in text(app)
+    assert len(app.dataframe) == 1
+    app.toggle(key="edge-errors-shown").set_value(True).run()
+    assert not app.exception
+    table = app.dataframe[1].value
+    assert set(table["Held out"]) == {"network", "network on one target", "device"}
+    assert table["Median error (%)"].between(0, 300).all()

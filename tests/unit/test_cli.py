@@ -17,6 +17,7 @@ from vitedge_core import __main__ as cli
 from vitedge_core.__main__ import main, scalar, step_of
 from vitedge_core.datasets import wild_digits
 from vitedge_core.errors import VitEdgeError
+from vitedge_core.experiments.runs import all_runs
 from vitedge_core.recipe import Recipe, Step
 
 ROOT = Path(__file__).parents[2]
@@ -85,10 +86,57 @@ def test_a_step_is_key_and_knobs():
 def test_cost_prints_both_sides(answer, name):
     found = answer("cost", "--model", name, "--step", "head_mlp_magnitude:ratio=0.5", "--step", "tome:r=4")
     for side in ("baseline", "compressed"):
-        assert list(found[side]) == ["params", "macs", "weight_bytes", "peak_memory_bytes"]
+        assert set(found[side]) == {
+            "params", "macs", "weight_bytes", "dense_bytes", "peak_memory_bytes", "theoretical_macs",
+            "theoretical_bytes", "two_of_four_bytes",
+        }  # fmt: skip
         assert all(set(quantity) == QUANTITY for quantity in found[side].values())
     assert found["compressed"]["macs"]["value"] < found["baseline"]["macs"]["value"]
     assert [step["technique"] for step in found["recipe"]["steps"]] == ["head_mlp_magnitude", "tome"]
+
+
+def test_cost_tells_everything_the_page_shows(answer, name):
+    step = ("--step", "head_mlp_magnitude:ratio=0.5")
+    found = answer("cost", "--model", name, *step, "--batch", "3", "--image", "64", "--sizes", "48,96,3")
+    assert (found["batch"], found["image"]) == (3, 64)
+    for side in ("baseline", "compressed"):
+        macs = found[side]["macs"]["value"]
+        assert sum(part["macs"] for part in found["by_kind"][side]) == macs
+        assert sum(part["macs"] for part in found["by_block"][side]) == macs
+        assert all(part["macs_per_byte"] >= 0 for part in found["by_kind"][side])
+        memory = found["memory"][side]
+        peak = max(moment["total"] for moment in memory["timeline"])
+        assert memory["weight_bytes"] + peak == found[side]["peak_memory_bytes"]["value"]
+        assert next(m for m in memory["timeline"] if m["total"] == peak)["path"] == memory["peak_at"]
+    assert [each["side"] for each in found["scaling"]["sizes"]] == [48, 96]
+    assert list(found["scaling"]["problems"]) == ["3"]
+    alone = answer("cost", "--model", name, *step, "--image", "64")
+    assert found["compressed"]["macs"]["value"] == 3 * alone["compressed"]["macs"]["value"]
+    assert "scaling" not in alone
+
+
+def test_cost_for_people(capsys, name):
+    assert main(["cost", "--model", name, "--sizes", "48,96"]) == 0
+    told = capsys.readouterr().out
+    assert "attention products" in told
+    assert "MAC per byte" in told
+    assert "Grows with the number of pixels to the power of: total " in told
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--batch", "0"), "'0' is no whole number from 1"),
+        (("--batch", "100000"), "A batch has 1 to 65536 images, not 100000."),
+        (("--image", "100000"), "The side of an image must be 1 to 4096 pixels, not 100000."),
+        (("--image", "3"), "cannot take images of 3x3 pixels"),
+        (("--sizes", "48,many"), "'48,many' is no list of sizes such as 224,384"),
+        (("--sizes", "3"), "cannot take images of 3x3 pixels"),
+        (("--sizes", ",".join(map(str, range(48, 70)))), "A curve goes through 1 to 12 sizes, not 22."),
+    ],
+)
+def test_impossible_sizes_and_batches_are_one_sentence(complaint, name, options, sentence):
+    assert sentence in complaint("cost", "--model", name, *options)
 
 
 def test_a_recipe_comes_as_options_file_token_or_link(answer, name, tmp_path):
@@ -118,6 +166,21 @@ def test_measure_times_both(answer, name):
     found = answer("measure", "--model", name, "--limit", "8")
     assert found["baseline"]["latency_seconds"]["unit"] == "s"
     assert found["latency_ratio"]["unit"] == "ratio"
+
+
+def test_measure_keeps_its_run_and_finds_it_again(answer, name):
+    ask = ("measure", "--model", name, "--step", "magnitude:ratio=0.3", "--limit", "12")
+    first = answer(*ask)
+    assert answer(*ask) == first  # two stopwatches would not agree to the last digit
+    assert answer(*ask, "--again")["latency_ratio"] != first["latency_ratio"]
+    kept = [run for run in all_runs() if run.recipe == Recipe.from_dict(first["recipe"])]
+    assert [run.origin for run in kept] == ["command line"]
+
+
+def test_compress_refuses_a_folder_in_use_before_the_work(complaint, name, tmp_path, monkeypatch):
+    monkeypatch.setattr("vitedge_core.compress.compress", lambda *_: pytest.fail("it was carried out all the same"))
+    (tmp_path / "mine.txt").write_text("precious")
+    assert "something else" in complaint("compress", "--model", name, "--out", str(tmp_path))
 
 
 def test_broke_gives_every_figure_with_its_images(answer, name):

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save
 from tiny import HOSTS, network, plan_of
 
+from vitedge_core.cost.memory import weights_in_memory
 from vitedge_core.cost.report import Cost, cost
 from vitedge_core.errors import VitEdgeError
 from vitedge_core.evidence import Evidence
@@ -27,6 +28,7 @@ FIGURES = (
     "peak_memory_bytes",
     "theoretical_macs",
     "theoretical_bytes",
+    "two_of_four_bytes",
 )
 
 
@@ -58,10 +60,12 @@ def test_every_figure_says_what_it_rests_on():
     assert units == {
         "params": "parameter", "macs": "MAC", "weight_bytes": "byte", "dense_bytes": "byte",
         "peak_memory_bytes": "byte", "theoretical_macs": "MAC", "theoretical_bytes": "byte",
+        "two_of_four_bytes": "byte",
     }  # fmt: skip
     evidence = {name: getattr(report, name).evidence.value for name in FIGURES}
     assert evidence["peak_memory_bytes"] == evidence["weight_bytes"] == "predicted"
-    assert evidence["theoretical_macs"] == evidence["theoretical_bytes"] == "simulated"
+    assert {evidence[name] for name in FIGURES[5:]} == {"simulated"}
+    assert report.figures == {name: getattr(report, name) for name in FIGURES}
 
 
 def test_an_estimate_says_so():
@@ -123,6 +127,49 @@ def test_few_zeros_are_better_kept_dense():
     assert report.theoretical_bytes.value == report.weight_bytes.value
 
 
+@pytest.mark.parametrize("bits", [32, 16, 8, 4])
+def test_the_format_for_two_of_four_against_one_written_out(bits):
+    """Of every four weights of a row two values are kept, and for each of them two bits."""
+    generator = torch.Generator().manual_seed(0)
+    groups = torch.rand(40, 75, 4, generator=generator)
+    weight = torch.where(groups >= groups.sort(-1).values[..., 2:3], 1.0, 0.0).reshape(40, 300)
+    kept = weight.reshape(40, 75, 4).nonzero()
+    assert len(kept) == 6_000
+    assert int(kept[:, 2].max()) < 2**2
+    written = -(-len(kept) * bits // 8) + len(kept) * 2 // 8
+    plan = one_op(rows=1, inputs=300, outputs=40, weights=12_000, zeros=6_000, w_bits=bits, pattern="2:4")
+    assert cost(plan).two_of_four_bytes.value == 8 + written
+    assert "2:4 format, half of the values" in cost(plan).two_of_four_bytes.source
+
+
+def test_zeros_anywhere_are_not_sold_as_a_pattern():
+    plan = trace("digits_vit_base")
+    sparse = plan.set_zeros({op.path: op.weights * 3 // 4 for op in plan.ops if op.weights})
+    assert "would have to be pruned anew in that pattern" in cost(sparse).two_of_four_bytes.source
+    patterned = plan.set_zeros({op.path: op.weights // 2 for op in plan.ops if op.weights}, "2:4")
+    assert "anew" not in cost(patterned).two_of_four_bytes.source
+
+
+@pytest.mark.parametrize("fields", [{"zeros": 5_999}, {"zeros": 12_000, "inputs": 302, "weights": 12_080}])
+def test_too_few_zeros_or_odd_rows_fit_no_pattern(fields):
+    report = cost(one_op(**{"rows": 1, "inputs": 300, "outputs": 40, "weights": 12_000, **fields}))
+    assert report.two_of_four_bytes.value == report.weight_bytes.value
+    assert "could hold none" in report.two_of_four_bytes.source
+
+
+def test_kinds_hold_all_that_is_read_and_written():
+    plan = trace("digits_vit_base")
+    one, many = cost(plan), cost(plan, 3)
+    assert sum(part.read_bytes for part in one.by_kind) == 4 * sum(op.reads for op in plan.ops)
+    assert sum(part.written_bytes for part in one.by_kind) == 4 * sum(op.writes for op in plan.ops)
+    for single, three in zip(one.by_kind, many.by_kind, strict=True):
+        assert (three.macs, three.read_bytes, three.weight_bytes) == (
+            3 * single.macs, 3 * single.read_bytes, single.weight_bytes,
+        )  # fmt: skip
+    mlp = next(part for part in many.by_kind if part.label == "MLP")
+    assert mlp.to_dict()["macs_per_byte"] > next(p for p in one.by_kind if p.label == "MLP").intensity
+
+
 @pytest.mark.parametrize("name", ["digits_vit_base", "digits_swin", "digits_convnet", "mobilevit_xxs"])
 def test_parts_add_up(name):
     report = cost(trace(name))
@@ -146,8 +193,8 @@ def test_a_batch_multiplies_work_and_activations_but_no_weights(batch):
     one, many = cost(plan), cost(plan, batch)
     assert many.macs.value == batch * one.macs.value
     assert many.weight_bytes == one.weight_bytes
-    activations = cost(plan, 2).peak_memory_bytes.value - one.peak_memory_bytes.value
-    assert many.peak_memory_bytes.value == one.peak_memory_bytes.value + (batch - 1) * activations
+    weights = weights_in_memory(plan)
+    assert many.peak_memory_bytes.value - weights == batch * (one.peak_memory_bytes.value - weights)
 
 
 @pytest.mark.parametrize("batch", [0, -1, 65_537, 1.5, True, "2"])

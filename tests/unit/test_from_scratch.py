@@ -85,3 +85,14 @@ def test_other_networks_are_left_alone():
     before = {key: value.clone() for key, value in network.state_dict().items()}
     mimetic(network)
     assert all(torch.equal(before[key], value) for key, value in network.state_dict().items())
+
+
+def test_heads_in_windows_begin_by_looking_at_a_neighbour_each():
+    network = swin()
+    mimetic(network)
+    attention = network.layers[0].blocks[0].attn
+    bias = attention.relative_position_bias_table[attention.relative_position_index.view(-1)].view(16, 16, -1)
+    seen = bias[5].softmax(0)  # of the token in row 1, column 1 of a 4x4 window
+    assert seen[4, 0] == seen[:, 0].max()  # the first head looks one column to the left
+    assert len(set(seen.argmax(0).tolist())) > 1
+    assert torch.equal(bias[5, 4], bias[9, 8])  # the same for every token

@@ -4,19 +4,71 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny import SIDE, network, plan_of
+from tiny import HOSTS, SIDE, network, plan_of
 from torch import nn
 
-from vitedge_core.cost.memory import peak_activations, peak_memory, weights_in_memory
+from vitedge_core.cost.memory import peak_activations, peak_memory, timeline, weights_in_memory
 from vitedge_core.measure.memory import peak_memory as measured
+from vitedge_core.models.build import build
 from vitedge_core.models.trace import trace, trace_model
 
 
-@pytest.mark.parametrize("host", ["plain", "distilled", "registers", "swin"])
-def test_foretold_within_a_tenth_of_what_is_measured(host):
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("batch", [1, 4])
+def test_foretold_within_a_tenth_of_what_is_measured(host, batch):
     model = network(host)
-    foretold = peak_memory(plan_of(model))
-    assert foretold == pytest.approx(measured(model, torch.randn(1, 3, SIDE, SIDE)).value, rel=0.1)
+    foretold = peak_memory(plan_of(model), batch)
+    assert foretold == pytest.approx(measured(model, torch.randn(batch, 3, SIDE, SIDE)).value, rel=0.1)
+
+
+@pytest.mark.parametrize("name", ["digits_convnet", "digits_swin"])
+def test_foretold_of_bundled_models(name):
+    plan = trace(name)
+    model = build(name).eval().requires_grad_(False)
+    assert peak_memory(plan) == pytest.approx(measured(model, torch.randn(1, *plan.image)).value, rel=0.02)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["pvt_v2_b0", "levit_128s", "efficientvit_b0", "mobilevit_xxs", "vit_small_patch32_224"]
+)
+def test_foretold_of_models_with_convolutions_and_tables(name):
+    plan = trace(name)
+    model = build(name).eval().requires_grad_(False)
+    assert peak_memory(plan) == pytest.approx(measured(model, torch.randn(1, *plan.image)).value, rel=0.02)
+
+
+class Keeper(nn.Module):
+    """Makes a table at its first pass and keeps it; LeViT does so with the biases of its attention."""
+
+    num_classes = 4
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(8, 16, bias=False)
+        self.kept: dict[str, torch.Tensor] = {}
+
+    def forward(self, images):
+        if "table" not in self.kept:
+            self.kept["table"] = self.layer.weight.repeat(3, 1)
+        return self.layer(images) + self.kept["table"].sum()
+
+
+def test_a_table_that_a_module_keeps_is_no_activation_but_takes_memory():
+    model = Keeper().eval().requires_grad_(False)
+    plan = trace_model(model, image=(3, 4, 8))
+    assert sum(op.constants for op in plan.ops) == 4 * 3 * 128
+    assert weights_in_memory(plan) == 4 * 128 + 4 * 3 * 128
+    assert peak_memory(plan) == measured(model, torch.randn(1, 3, 4, 8)).value
+
+
+def test_the_timeline_peaks_where_the_memory_does():
+    plan = trace("digits_convnet")
+    for batch in (1, 3):
+        moments = timeline(plan, batch)
+        assert weights_in_memory(plan) + max(moment.total for moment in moments) == peak_memory(plan, batch)
+        assert any(moment.scratch for moment in moments)
+        assert [moment.path for moment in moments][:2] == ["stem.conv", "stem.bn"]
 
 
 class Chain(nn.Module):

@@ -7,24 +7,33 @@ do on ordinary kernels and in ordinary files, where a zero costs as much as any 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 from vitedge_core.cost.memory import peak_memory
+from vitedge_core.cost.sizes import (
+    TWO_OF_FOUR,
+    dense_bytes,
+    file_bytes,
+    half_empty,
+    pattern_of,
+    sparse_row_bytes,
+    two_of_four_bytes,
+)
 from vitedge_core.errors import VitEdgeError
 from vitedge_core.evidence import Evidence, Quantity
 from vitedge_core.plan import FLOAT_BITS, Kind, Op, Plan
 
 MAX_BATCH = 65_536
-_FRAME = 8  # bytes of a safetensors file that say how long its header is
-_POINTER = 4  # bytes of a row pointer of a sparse matrix
 _COUNTED = "counted on the network's shapes; matrix products and convolutions only"
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A block, or a kind of operation: its share of the costs of one image. Sizes and traffic in bytes.
+    """A block, or a kind of operation: its share of the costs of a batch. Sizes and traffic in bytes.
 
-    read_bytes, written_bytes: activations at their own bits; an operation also reads its weights.
+    weight_bytes: its share of the weights file, read once for the whole batch. read_bytes, written_bytes: activations,
+    what is read at its own bits.
     """
 
     label: str
@@ -39,13 +48,18 @@ class Part:
         """Multiply-accumulates for each byte that is moved."""
         return self.macs / max(1, self.read_bytes + self.written_bytes + self.weight_bytes)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as the command line prints them."""
+        return {**asdict(self), "macs_per_byte": self.intensity}
+
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """The figures of a plan; `macs`, `theoretical_macs` and `peak_memory_bytes` are those of the whole batch.
+    """The figures of a plan; those of operations, traffic and memory are those of the whole batch.
 
     weight_bytes: the file that is written, at the recipe's bits. dense_bytes: the same numbers in float32.
-    theoretical_bytes: matrices with zeros as compressed sparse rows wherever that is smaller.
+    theoretical_bytes: matrices with zeros as compressed sparse rows wherever that is smaller. two_of_four_bytes: those
+    with enough zeros in the 2:4 format.
     """
 
     params: Quantity
@@ -55,8 +69,15 @@ class Cost:
     peak_memory_bytes: Quantity
     theoretical_macs: Quantity
     theoretical_bytes: Quantity
+    two_of_four_bytes: Quantity
     by_block: tuple[Part, ...]
     by_kind: tuple[Part, ...]
+
+    @property
+    def figures(self) -> dict[str, Quantity]:
+        """Everything but the parts, by name."""
+        named = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in named.items() if isinstance(value, Quantity)}
 
 
 def cost(plan: Plan, batch: int = 1) -> Cost:
@@ -69,23 +90,32 @@ def cost(plan: Plan, batch: int = 1) -> Cost:
     Raises:
         VitEdgeError: The batch is no number of images.
     """
+    check_batch(batch)
+    macs = sum(op.macs * op.times(batch) for op in plan.ops)
+    skipped = sum(_skipped_macs(op) * op.times(batch) for op in plan.ops)
+    stored = [op.stored_bytes for op in plan.ops]
+    return Cost(
+        params=_count(plan, plan.params, "parameter", "counted on the network's modules"),
+        macs=_count(plan, macs, "MAC", _COUNTED),
+        weight_bytes=_file(plan, file_bytes(plan)),
+        dense_bytes=_file(plan, dense_bytes(plan), "every parameter in float32, zeros included"),
+        peak_memory_bytes=_memory(plan, batch),
+        theoretical_macs=_theoretical(macs - skipped, "MAC", "products with zeros left out"),
+        theoretical_bytes=_theoretical(sparse_row_bytes(plan), "byte", "matrices with zeros as compressed sparse rows"),
+        two_of_four_bytes=_theoretical(two_of_four_bytes(plan), "byte", _told_of_pattern(plan)),
+        by_block=_parts(plan, stored, batch, _block_label),
+        by_kind=_parts(plan, stored, batch, lambda op: op.kind.value, idle=True),
+    )  # fmt: skip
+
+
+def check_batch(batch: int) -> None:
+    """Nothing, if it is a number of images.
+
+    Raises:
+        VitEdgeError: It is none.
+    """
     if isinstance(batch, bool) or not isinstance(batch, int) or not 1 <= batch <= MAX_BATCH:
         raise VitEdgeError(f"A batch has 1 to {MAX_BATCH} images, not {batch}.")
-    macs = sum(op.macs for op in plan.ops)
-    stored = [op.stored_bytes for op in plan.ops]
-    params, file_bytes = plan.params, sum(stored) + _FRAME
-    dense = FLOAT_BITS // 8 * params + sum(op.buffers + op.header for op in plan.ops) + _FRAME
-    return Cost(
-        params=_count(plan, params, "parameter", "counted on the network's modules"),
-        macs=_count(plan, macs * batch, "MAC", _COUNTED),
-        weight_bytes=_file(plan, file_bytes),
-        dense_bytes=_file(plan, dense, "every parameter in float32, zeros included"),
-        peak_memory_bytes=_memory(plan, batch),
-        theoretical_macs=_theoretical(plan, macs * batch, sum(map(_skipped_macs, plan.ops)) * batch, "MAC"),
-        theoretical_bytes=_theoretical(plan, file_bytes, sum(map(_saved_bytes, plan.ops)), "byte"),
-        by_block=_parts(plan, stored, _block_label),
-        by_kind=_parts(plan, stored, lambda op: op.kind.value),
-    )
 
 
 def _count(plan: Plan, value: int, unit: str, source: str) -> Quantity:
@@ -113,27 +143,27 @@ def _memory(plan: Plan, batch: int) -> Quantity:
     return Quantity(value, "byte", Evidence.PREDICTED, source)
 
 
-def _theoretical(plan: Plan, plain: int, saved: int, unit: str) -> Quantity:
-    how = "products with zeros left out" if unit == "MAC" else "matrices with zeros as compressed sparse rows"
-    return Quantity(
-        plain - saved, unit, Evidence.SIMULATED, f"theoretical: {how}; ordinary kernels and files save nothing"
+def _theoretical(value: int, unit: str, how: str) -> Quantity:
+    return Quantity(value, unit, Evidence.SIMULATED, f"theoretical: {how}; ordinary kernels and files save nothing")
+
+
+def _told_of_pattern(plan: Plan) -> str:
+    """What the 2:4 format would hold, and whether the zeros lie as it wants them."""
+    held = half_empty(plan)
+    if not held:
+        return "no matrix has half of its weights zero, so the 2:4 format could hold none"
+    matrices = "matrix" if held == 1 else "matrices"
+    if pattern_of(plan) == TWO_OF_FOUR:
+        return f"{held} {matrices} in the 2:4 format, half of the values and two bits for the place of each"
+    return (
+        f"{held} {matrices} in the 2:4 format, if of every four weights in a row two were zero; these zeros lie "
+        "anywhere, so the model would have to be pruned anew in that pattern"
     )
 
 
 def _skipped_macs(op: Op) -> int:
     """Products with a weight that is zero."""
     return op.macs * op.zeros // op.weights if op.zeros else 0
-
-
-def _saved_bytes(op: Op) -> int:
-    """What compressed sparse rows (values, a column for each, a pointer for each row) take less than all values."""
-    if not op.zeros:
-        return 0
-    left = op.weights - op.zeros
-    columns, rows = max(1, op.weights // max(1, op.outputs)), max(1, op.outputs)
-    index = 1 if columns <= 2**8 else 2 if columns <= 2**16 else 4
-    sparse = -(-left * op.w_bits // 8) + left * index + (rows + 1) * _POINTER
-    return max(0, -(-op.weights * op.w_bits // 8) - sparse)
 
 
 def _block_label(op: Op) -> str:
@@ -145,14 +175,20 @@ def _block_label(op: Op) -> str:
     return ".".join(words[: numbers[:2][-1] + 1]) if numbers else words[0]
 
 
-def _parts(plan: Plan, stored: list[int], label_of: Callable[[Op], str]) -> tuple[Part, ...]:
-    """Sums by label, in the order in which the labels first appear; what costs nothing is left out."""
+def _parts(
+    plan: Plan, stored: list[int], batch: int, label_of: Callable[[Op], str], *, idle: bool = False
+) -> tuple[Part, ...]:
+    """Sums by label, in the order in which the labels first appear.
+
+    What neither multiplies nor holds weights is left out, unless `idle` asks for what it moves.
+    """
     sums: dict[str, list[int]] = {}
     for op, size in zip(plan.ops, stored, strict=True):
         row = sums.setdefault(label_of(op), [0, 0, 0, 0, 0])
-        row[0] += op.macs
+        times = op.times(batch)
+        row[0] += op.macs * times
         row[1] += op.params
         row[2] += size
-        row[3] += op.reads * op.a_bits // 8
-        row[4] += op.writes * FLOAT_BITS // 8
-    return tuple(Part(label, *row) for label, row in sums.items() if row[0] or row[2])
+        row[3] += times * op.reads * op.a_bits // 8
+        row[4] += times * op.writes * FLOAT_BITS // 8
+    return tuple(Part(label, *row) for label, row in sums.items() if row[0] or row[2] or idle)

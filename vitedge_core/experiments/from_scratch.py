@@ -8,6 +8,7 @@ away; and an attention that starts where trained ones end up.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from timm.layers.pos_embed_sincos import build_sincos2d_pos_embed
+from timm.models.swin_transformer import SwinTransformer, WindowAttention
 from torch import Tensor, nn
 
 from vitedge_core.datasets import wild_digits
@@ -78,33 +80,59 @@ class Curriculum:
 
 @torch.no_grad()
 def mimetic(network: Any, strength: float = 0.7) -> None:
-    """Start a plain ViT's attention near what trained ones look like: heads that attend to their own surroundings.
+    """Start a transformer's attention near what trained ones look like; other networks stay as they are.
 
-    Trockman and Kolter, "Mimetic Initialization of Self-Attention Layers", ICML 2023 (arXiv:2305.09828):
-    W_q' W_k close to a multiple of the identity, W_v and W_proj such that their product is close to minus one,
-    on sine-cosine position embeddings.
+    Trockman and Kolter, "Mimetic Initialization of Self-Attention Layers", ICML 2023 (arXiv:2305.09828): W_v and
+    W_proj such that their product is close to minus one. In a plain ViT W_q' W_k is close to a multiple of the
+    identity, on sine-cosine position embeddings, so that heads attend to their own surroundings; in windows the table
+    of relative positions says so instead (`_neighbours`).
     """
-    if not hasattr(network, "pos_embed") or not isinstance(getattr(network, "blocks", None), nn.Sequential):
-        return
-    grid = network.patch_embed.grid_size
-    width = network.embed_dim
-    position = build_sincos2d_pos_embed(list(grid), dim=width)
-    network.pos_embed.zero_()
-    network.pos_embed[0, network.num_prefix_tokens :] = position.reshape(-1, width)
-    for block in network.blocks:
-        attention = block.attn
-        per_head = width // attention.num_heads
+    if isinstance(network, SwinTransformer):
+        for attention in (module for module in network.modules() if isinstance(module, WindowAttention)):
+            _mixing(attention)
+            _neighbours(attention)
+    elif hasattr(network, "pos_embed") and isinstance(getattr(network, "blocks", None), nn.Sequential):
+        width = network.embed_dim
+        position = build_sincos2d_pos_embed(list(network.patch_embed.grid_size), dim=width)
+        network.pos_embed.zero_()
+        network.pos_embed[0, network.num_prefix_tokens :] = position.reshape(-1, width)
+        for block in network.blocks:
+            _mixing(block.attn)
+            _alike(block.attn, strength)
+
+
+def _mixing(attention: Any) -> None:
+    """W_v and W_proj from the halves of 0.4 (noise - I)."""
+    width = attention.proj.in_features
+    noise = torch.randn(width, width) / width**0.5
+    u, s, v = torch.linalg.svd(0.4 * noise - 0.4 * torch.eye(width))
+    attention.proj.weight.copy_(u * s.sqrt())
+    attention.qkv.weight[2 * width :] = (v.T * s.sqrt()).T
+
+
+def _alike(attention: Any, strength: float) -> None:
+    """W_q and W_k of every head from the largest directions of `strength` (I + noise)."""
+    width, per_head = attention.proj.in_features, attention.proj.in_features // attention.num_heads
+    for head in range(attention.num_heads):
         noise = torch.randn(width, width) / width**0.5
-        u, s, v = torch.linalg.svd(0.4 * noise - 0.4 * torch.eye(width))
-        attention.proj.weight.copy_(u * s.sqrt())
-        attention.qkv.weight[2 * width :] = (v.T * s.sqrt()).T
-        for head in range(attention.num_heads):
-            noise = torch.randn(width, width) / width**0.5
-            u, s, v = torch.linalg.svd(strength * torch.eye(width) + strength * noise)
-            rows = slice(head * per_head, (head + 1) * per_head)
-            root = s[:per_head].sqrt()
-            attention.qkv.weight[:width][rows] = (u[:, :per_head] * root).T
-            attention.qkv.weight[width : 2 * width][rows] = (v[:per_head].T * root).T
+        u, s, v = torch.linalg.svd(strength * torch.eye(width) + strength * noise)
+        rows = slice(head * per_head, (head + 1) * per_head)
+        root = s[:per_head].sqrt()
+        attention.qkv.weight[:width][rows] = (u[:, :per_head] * root).T
+        attention.qkv.weight[width : 2 * width][rows] = (v[:per_head].T * root).T
+
+
+def _neighbours(attention: Any, strength: float = 1.0) -> None:
+    """Biases of scores that let every head look at a neighbour of its own, as the taps of a convolution do.
+
+    d'Ascoli et al., "ConViT: Improving Vision Transformers with Soft Convolutional Inductive Biases", ICML 2021
+    (arXiv:2103.10697), eq. 5: minus `strength` times the squared distance to the head's own offset.
+    """
+    rows, columns = attention.window_size
+    steps = torch.cartesian_prod(torch.arange(1 - rows, rows), torch.arange(1 - columns, columns)).float()
+    angles = 2 * math.pi * torch.arange(attention.num_heads) / attention.num_heads
+    offsets = torch.stack([angles.sin(), angles.cos()], 1)
+    attention.relative_position_bias_table.copy_(-strength * torch.cdist(steps, offsets).square())
 
 
 class TokenLabelled(nn.Module):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain
@@ -149,7 +149,7 @@ def _values(entered: Tensor | Tokens) -> Tensor:
     return (entered.values if isinstance(entered, Tokens) else entered).detach()
 
 
-def _poolings(pools: list[nn.Module], watch: Watch, gradients: Mapping[int, Tensor]) -> list[Pooling]:
+def _poolings(pools: Sequence[nn.Module], watch: Watch, gradients: Mapping[int, Tensor]) -> list[Pooling]:
     """Attention pooling by one latent query."""
     shaped = [_four(watch.calls[pool][0], gradients) for pool in pools if watch.calls[pool]]
     return [Pooling(w[0, :, 0], None if g is None else g[0, :, 0]) for w, g in shaped]
@@ -167,7 +167,7 @@ def _placed(
     if merges or (sequence and looks[0].weights.shape[0] == 1):
         blocks, grid, final = _plain(shell, looks, merges)
     else:
-        grid = placement.side_of(looks[0])
+        grid = placement.first_grid(shell, looks[0])
         blocks = [placement.on_grid(look, grid) for look in looks]
         final = blocks[-1].fate
     prefix = len(final.owner) - grid[0] * grid[1]

@@ -130,6 +130,14 @@ def side_of(look: Look) -> tuple[int, int]:
     return last if _window(look) is not None or math.prod(last) == look.weights.shape[-2] else first
 
 
+def first_grid(model: Any, first: Look) -> tuple[int, int]:
+    """Rows and columns of the patches: as the patch embedding made them, even if their own blocks were removed."""
+    side, known = side_of(first), getattr(getattr(model, "patch_embed", None), "grid_size", None)
+    if known is None or known[0] % side[0] or known[1] % side[1]:
+        return side
+    return int(known[0]), int(known[1])
+
+
 def windows(side: tuple[int, int], size: tuple[int, int], shift: tuple[int, int]) -> Tensor:
     """The token in every place of every window, [G, n], as Swin rolls, pads and cuts its grid; -1 is padding."""
     (height, width), (rows, columns), (down, right) = side, size, shift

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 _THEMSELVES = (LiteMLA, SHSA, ParallelScalingBlock)  # blocks and attention in one
+_NAMES = ("attn", "token_mixer")
 _SOFTMAX = (F.softmax, torch.softmax, Tensor.softmax)
 
 
@@ -122,9 +123,8 @@ def attention_sites(model: nn.Module) -> dict[str, tuple[nn.Module, nn.Module]]:
     """Blocks and their attention by path, in order: what holds an `attn` or a `token_mixer`, or is both in one."""
     found: dict[str, tuple[nn.Module, nn.Module]] = {}
     for path, module in model.named_modules():
-        inner = [module] if isinstance(module, _THEMSELVES) else [
-            child for name in ("attn", "token_mixer") if isinstance(child := getattr(module, name, None), nn.Module)
-        ]  # fmt: skip
+        named = (module,) if isinstance(module, _THEMSELVES) else (getattr(module, name, None) for name in _NAMES)
+        inner = [child for child in named if isinstance(child, nn.Module) and not isinstance(child, nn.Identity)]
         if inner:
             found[path] = (module, inner[0])
     return found

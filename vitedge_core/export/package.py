@@ -150,9 +150,7 @@ def write(
     Raises:
         VitEdgeError: The folder holds something else, cannot be written, or the model cannot be described.
     """
-    folder = Path(folder).expanduser().absolute()
-    if folder.exists() and not _is_replaceable(folder):
-        raise VitEdgeError(f"{folder} holds something else already; name a folder that is new or empty.")
+    folder = free_folder(folder)
     structure = describe(model, recipe.model)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -172,6 +170,18 @@ def write(
             _move(made, folder, Path(spare) / "old")
     except OSError as error:
         raise VitEdgeError(f"{folder} cannot be written: {error.strerror or error}.") from error
+    return folder
+
+
+def free_folder(folder: Path) -> Path:
+    """The folder as an absolute path, if a package may be written there; ask before hours of work, too.
+
+    Raises:
+        VitEdgeError: It holds something else than an older package.
+    """
+    folder = Path(folder).expanduser().absolute()
+    if folder.exists() and not _is_replaceable(folder):
+        raise VitEdgeError(f"{folder} holds something else already; name a folder that is new or empty.")
     return folder
 
 

@@ -92,7 +92,7 @@ def compare(
         Cancelled: `cancelled` said so.
     """
     check_threads(threads)
-    with _alone(threads, cancelled), torch.inference_mode():
+    with alone(threads, cancelled), torch.inference_mode():
         passes = {name: _warmed(model.eval(), example) for name, model in models.items()}
         taken: dict[str, list[float]] = {name: [] for name in models}
         start, own = time.perf_counter(), time.thread_time()
@@ -118,7 +118,7 @@ def check_threads(threads: int) -> None:
 
 
 @contextmanager
-def _alone(threads: int, cancelled: Callable[[], bool]) -> Iterator[None]:
+def alone(threads: int, cancelled: Callable[[], bool]) -> Iterator[None]:
     """The stopwatch to ourselves, with that many threads."""
     while not _stopwatch.acquire(timeout=0.1):
         if cancelled():

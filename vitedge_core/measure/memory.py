@@ -6,6 +6,7 @@ import json
 import os
 import tempfile
 import threading
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
@@ -19,7 +20,8 @@ _profiler = threading.Lock()  # a process has one profiler
 def peak_memory(model: nn.Module, example: Tensor) -> Quantity:
     """Weights, input and the most that was allocated at once during a pass, in bytes; nothing of Python or torch.
 
-    Weights and buffers count as they lie in memory, in float32 even where a file would pack them.
+    Weights and buffers count as they lie in memory, in float32 even where a file would pack them, and so do tables that
+    a module makes at its first pass and keeps.
 
     Args:
         model: Put into eval mode.
@@ -38,10 +40,25 @@ def peak_memory(model: nn.Module, example: Tensor) -> Quantity:
         path = Path(folder) / "trace.json"
         trace.export_chrome_trace(str(path))
         events = json.loads(path.read_text(encoding="utf-8"))["traceEvents"]
-    tensors = {t.data_ptr(): t for t in (*model.parameters(), *model.buffers(), example)}.values()
-    held = sum(t.numel() * t.element_size() for t in tensors)
+    held = _bytes((*model.parameters(), *model.buffers(), *_kept(model), example))
     source = f"weights, input and peak of torch's allocator in one pass of a batch of {len(example)}, float32"
     return Quantity.exact(held + _peak(events), "byte", source, Evidence.MEASURED)
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    """Of their memory, each piece once."""
+    found = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}
+    return sum(found.values())
+
+
+def _kept(model: nn.Module) -> Iterator[Tensor]:
+    """Tensors that are neither parameter nor buffer: attributes of modules, alone or in a list or a dictionary."""
+    for module in model.modules():
+        for value in vars(module).values():
+            inside = (
+                value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else (value,)
+            )
+            yield from (item for item in inside if isinstance(item, Tensor))
 
 
 def _peak(events: list[dict]) -> int:

@@ -11,7 +11,11 @@ from torch import nn
 
 from vitedge_core.plan import Kind
 
-_QUERY_KEY_VALUE = {"qkv", "q", "k", "v", "kv", "qk", "q_proj", "k_proj", "v_proj", "qkvs", "query", "key", "value"}
+_QUERY_KEY_VALUE = {
+    "qkv", "q", "k", "v", "kv", "qk", "q_proj", "k_proj", "v_proj", "qkvs", "query", "key", "value", "qkv_proj",
+    "in_proj", "to_query", "to_key", "wq", "wk", "wv",
+}  # fmt: skip
+_MLP = {"mlp", "ffn", "ffn0", "ffn1", "mlp_out_proj"}
 _SECOND_HALF = {"norm2", "mlp", "ls2", "drop_path2"}
 _STEMS = {"patch_embed", "stem", "conv_stem"}
 _PER_HEAD = {"relative_position_bias_table"}  # an attention's own parameters that have a column for each head
@@ -83,8 +87,8 @@ def product_kind(path: str, *, convolution: bool, attentions: set[str], heads: s
         return Kind.HEAD
     if _STEMS & {path.partition(".")[0], name}:
         return Kind.PATCH_EMBED
-    if any(path == attention or path.startswith(f"{attention}.") for attention in attentions):
-        return Kind.QKV if _QUERY_KEY_VALUE & {name, *parents[-1:]} else Kind.PROJECTION
-    if "mlp" in parents or name in {"fc1", "fc2"}:
+    if _MLP & {name, *parents} or (name in {"fc1", "fc2"} and "se" not in parents):
         return Kind.MLP
+    if "attn" in parents or any(path == attention or path.startswith(f"{attention}.") for attention in attentions):
+        return Kind.QKV if _QUERY_KEY_VALUE & {name, *parents[-1:]} else Kind.PROJECTION
     return Kind.CONVOLUTION if convolution else Kind.LINEAR

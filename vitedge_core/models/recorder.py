@@ -19,6 +19,8 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from vitedge_core.models.workspace import NO_WORKSPACE, Steps, Workspace, workspace
+
 aten = torch.ops.aten
 
 _MATRICES = {aten.mm: (0, 1), aten.bmm: (0, 1), aten.addmm: (1, 2), aten.baddbmm: (1, 2)}
@@ -30,7 +32,9 @@ class Event:
     """One operator call. Sizes in elements; `alive` is every activation in memory when it ends, its own included.
 
     path: the module whose forward called it. parameter: name of the parameter a product multiplies by, "" when both
-    factors are activations. role: "scores" or "mix" of fused attention.
+    factors are activations. role: "scores" or "mix" of fused attention. workspace: what its kernel needs for itself.
+    kept: what it made and a module keeps for later passes; no activation, and not in `alive`. shared: whether no image
+    has a part in it.
     """
 
     path: str
@@ -43,6 +47,9 @@ class Event:
     outputs: int = 0
     parameter: str = ""
     role: str = ""
+    workspace: Workspace = NO_WORKSPACE
+    kept: int = 0
+    shared: bool = False
 
     @property
     def macs(self) -> int:
@@ -68,9 +75,10 @@ def record(model: nn.Module, example: Tensor) -> list[Event]:
         example: [B, C, height, width] on the meta device.
     """
     recorder = _Operators(model)
-    recorder.own(example)
+    recorder.own(example, derived=True)
     with torch.no_grad(), _paths(model, recorder.stack), _FusedAttention(recorder), recorder:
-        model(example)
+        answer = model(example)
+    recorder.settle([*_tensors((answer,)), example], {_storage(buffer) for buffer in model.buffers()})
     return recorder.events
 
 
@@ -104,6 +112,15 @@ def _tensors(values: Any) -> Iterator[Tensor]:
             yield from _tensors(value)
 
 
+class _Owned(NamedTuple):
+    """Memory that is alive: its elements, the event that made it, and whether an image has a part in it."""
+
+    memory: StorageWeakRef
+    size: int
+    made: int
+    derived: bool
+
+
 class _FusedAttention(TorchFunctionMode):
     """Answers scaled dot product attention itself: two products, and no score that ever reaches the memory."""
 
@@ -126,15 +143,16 @@ class _Operators(TorchDispatchMode):
         self.stack: list[str] = []
         self._names = {_storage(p): name for name, p in model.named_parameters()}
         self._constants = {_storage(b) for b in model.buffers()} | set(self._names)
-        self._owned: dict[int, tuple[StorageWeakRef, int]] = {}
+        self._owned: dict[int, _Owned] = {}
         self._muted = False
 
-    def own(self, tensor: Tensor) -> None:
-        """Count the tensor's memory until nobody refers to it any more."""
+    def own(self, tensor: Tensor, *, derived: bool) -> None:
+        """Count the tensor's memory until nobody refers to it any more; `derived` if an image has a part in it."""
         storage = tensor.untyped_storage()
         key = _storage(tensor)
-        if key not in self._owned and key not in self._constants:
-            self._owned[key] = (StorageWeakRef(storage), storage.nbytes() // 4)
+        known = self._owned.get(key)
+        if (known is None or known.memory.expired()) and key not in self._constants:
+            self._owned[key] = _Owned(StorageWeakRef(storage), storage.nbytes() // 4, len(self.events), derived)
 
     def attention(self, query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, *_: Any,
                   **__: Any) -> Tensor:  # fmt: skip
@@ -146,7 +164,7 @@ class _Operators(TorchDispatchMode):
         self._muted = True
         mixed = query.new_empty((*lead[:-1], length, *lead[-1:], width))
         self._muted = False
-        self.own(mixed)
+        self.own(mixed, derived=True)
         self._add("attention", [value], [mixed], _Shape(rows, others, width), role="mix")
         return mixed.transpose(-3, -2) if lead else mixed
 
@@ -161,26 +179,65 @@ class _Operators(TorchDispatchMode):
         made = list(_tensors(result if isinstance(result, list | tuple) else (result,)))
         before = set(map(_storage, given))
         fresh = [tensor for tensor in made if _storage(tensor) not in before]
+        derived = self._derived(given)
         for tensor in fresh:
-            self.own(tensor)
+            self.own(tensor, derived=derived)
+        if derived and func._schema.is_mutable:  # noqa: SLF001  PyTorch has no public question for it
+            self._mark(given[0])
         packet = func.overloadpacket
-        computes = bool(fresh) or func._schema.is_mutable  # noqa: SLF001  PyTorch has no public question for it
+        computes = bool(fresh) or func._schema.is_mutable  # noqa: SLF001
         if given and computes and packet not in _ALLOCATE_ONLY:
             shape, factor = _product(packet, args, made)
             name = self._names.get(_storage(factor), "") if factor is not None else ""
-            self._add(packet.__name__, given, made, shape, parameter=name)
+            self._add(packet.__name__, given, made, shape, parameter=name, own=_workspace(packet, args, made))
 
     def _add(self, operator: str, given: list[Tensor], made: list[Tensor], shape: _Shape, *, parameter: str = "",
-             role: str = "") -> None:  # fmt: skip
+             role: str = "", own: Workspace = NO_WORKSPACE) -> None:  # fmt: skip
         reads = sum(_elements(tensor) for tensor in given if _storage(tensor) not in self._constants)
         path = self.stack[-1] if self.stack else ""
         writes = sum(map(_elements, made))
-        self.events.append(Event(path, operator, reads, writes, self._alive(), *shape, parameter, role))
+        self.events.append(
+            Event(
+                path,
+                operator,
+                reads,
+                writes,
+                self._alive(),
+                *shape,
+                parameter,
+                role,
+                own,
+                shared=not self._derived(given),
+            )
+        )
+
+    def _derived(self, tensors: list[Tensor]) -> bool:
+        """Whether an image has a part in one of them."""
+        return any(owned.derived for tensor in tensors if (owned := self._owned.get(_storage(tensor))))
+
+    def _mark(self, tensor: Tensor) -> None:
+        """From now on an image has a part in it: it was written into."""
+        key = _storage(tensor)
+        if key in self._owned:
+            self._owned[key] = self._owned[key]._replace(derived=True)
 
     def _alive(self) -> int:
-        for key in [key for key, (reference, _) in self._owned.items() if reference.expired()]:
+        for key in [key for key, owned in self._owned.items() if owned.memory.expired()]:
             del self._owned[key]
-        return sum(size for _, size in self._owned.values())
+        return sum(owned.size for owned in self._owned.values())
+
+    def settle(self, known: list[Tensor], buffers: set[int]) -> None:
+        """What outlives the pass without being `known` (images, answer) is a table that a module keeps.
+
+        New buffers are no activations either, and are counted with all others.
+        """
+        self._alive()
+        spared = set(map(_storage, known))
+        for key, owned in self._owned.items():
+            if key not in spared:
+                self.events[owned.made].kept += 0 if key in buffers else owned.size
+                for event in self.events[owned.made :]:
+                    event.alive -= owned.size
 
 
 class _Shape(NamedTuple):
@@ -200,6 +257,14 @@ def _product(packet: Any, args: Any, made: list[Tensor]) -> tuple[_Shape, Tensor
         inputs = weight.shape[0] if transposed else prod(weight.shape[1:])
         return _Shape(places[0] * prod(places[2:]), inputs, weight.numel() // inputs), weight
     return _Shape(made[0].numel() // max(1, made[0].shape[-1]) if made[0].dim() else 1), None
+
+
+def _workspace(packet: Any, args: Any, made: list[Tensor]) -> Workspace:
+    """What a convolution's kernel keeps for itself; nothing of any other operator, and of a transposed one."""
+    if packet is not aten.convolution or args[6]:
+        return NO_WORKSPACE
+    image, weight, _, stride, _, dilation, _, _, groups = args
+    return workspace(image, weight, made[0], Steps(stride, dilation, groups))
 
 
 def _elements(tensor: Tensor) -> int:

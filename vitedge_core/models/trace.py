@@ -61,6 +61,7 @@ def trace_model(model: nn.Module, name: str = "", image: Image | None = None) ->
 def _plan(model: nn.Module, name: str, image: Image) -> Plan:
     try:
         events = record(model, torch.empty(1, *image, device="meta"))
+        _settle_shared(model, events, image)
     except Exception as error:  # a network may say anything about a size it cannot take
         side = own_size(model)
         raise VitEdgeError(
@@ -70,6 +71,21 @@ def _plan(model: nn.Module, name: str, image: Image) -> Plan:
     ops = _operations(model, events, found)
     blocks = tuple(_block(site, index, ops, model) for index, site in enumerate(found))
     return Plan(name, image, int(getattr(model, "num_classes", 0)), blocks, tuple(ops))
+
+
+def _settle_shared(model: nn.Module, events: list[Event], image: Image) -> None:
+    """Products that a batch needs once: no image has a part in them, and they are the same for two images; in place.
+
+    A table may still be spread over the batch before it is multiplied, so those few are counted with two images, too.
+    """
+    once = [event for event in events if event.macs]
+    if any(event.shared for event in once):
+        twice = [event for event in record(model, torch.empty(2, *image, device="meta")) if event.macs]
+        same = len(once) == len(twice)
+        for event, again in zip(once, twice, strict=False):
+            event.shared = same and event.shared and event.macs == again.macs
+    for event in events:
+        event.shared = event.shared and event.macs > 0
 
 
 def _operations(model: nn.Module, events: list[Event], found: list[Site]) -> list[Op]:
@@ -84,7 +100,8 @@ def _operations(model: nn.Module, events: list[Event], found: list[Site]) -> lis
             ".".join(filter(None, (event.path, role))) or event.operator,
             _kind(event, attentions, heads), event.rows, event.inputs, event.outputs,
             reads=event.reads, writes=event.writes, held=max(0, event.alive - event.reads - event.writes),
-            block=block, half=half,
+            constants=4 * event.kept, scratch=event.workspace.alone, batch_scratch=event.workspace.each,
+            repacked=event.workspace.once, shared=event.shared, block=block, half=half,
         ))  # fmt: skip
     return share_out(model, events, ops, _Places(found).of)
 
@@ -93,7 +110,8 @@ def _kind(event: Event, attentions: set[str], heads: set[str]) -> Kind:
     if event.is_activation_product or "softmax" in event.operator:
         return Kind.ATTENTION
     if event.macs:
-        return product_kind(event.path, convolution=event.is_convolution, attentions=attentions, heads=heads)
+        place = event.parameter.rpartition(".")[0] or event.path  # a layer's weight may be used by what stands above it
+        return product_kind(place, convolution=event.is_convolution, attentions=attentions, heads=heads)
     return Kind.NORM if "norm" in event.operator else Kind.ELEMENTWISE
 
 

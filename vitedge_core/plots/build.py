@@ -74,8 +74,8 @@ class Pair(NamedTuple):
     """A part of the network and what it costs before and after; 0 where it is not or not yet there."""
 
     label: str
-    before: int
-    after: int
+    before: float
+    after: float
 
 
 def pairs(before: Sequence[Part], after: Sequence[Part], figure: str) -> tuple[Pair, ...]:

@@ -8,8 +8,8 @@ import streamlit as st
 
 from vitedge_core.recipe import Recipe
 from vitedge_core.text.human import human, interval
-from vitedge_core.ui import cache, measuring, state
-from vitedge_core.ui.worker import Report, Stage, Task
+from vitedge_core.ui import measuring, state, waiting
+from vitedge_core.ui.worker import Report
 
 if TYPE_CHECKING:
     from vitedge_core.evidence import Quantity
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 LIMITS = {500: "500, a first look", 0: "all"}
 PURPOSE = "broke"
-POLL = 0.5
 
 
 def found(recipe: Recipe, baseline_macs: float, limit: int) -> WhatBroke | None:
@@ -26,20 +25,12 @@ def found(recipe: Recipe, baseline_macs: float, limit: int) -> WhatBroke | None:
     What is cheap starts by itself, as in Build.
     """
     images = state.images()
-    key = (PURPOSE, recipe.digest, images, limit)
-    cache.leave_but(key, purposes=(PURPOSE,))
-    task = cache.found(key)
-    if task is not None and task.stage is Stage.DONE:
-        return task.result
-    failed = task is not None and task.stage is Stage.FAILED
-    by_itself = measuring.automatic(recipe, baseline_macs) and state.recall("broke-cancelled") != key
-    if failed or not (by_itself or state.recall(PURPOSE) == key):
-        _offer(key, task if failed else None)
-        return None
-    if task is None or task.stage is Stage.CANCELLED or task.unwanted.is_set():
-        task = cache.background(key, lambda report, cancelled: _measure(recipe, images, limit, report, cancelled))
-    follow(task, key, PURPOSE)
-    return None
+    return waiting.result_of(
+        (PURPOSE, recipe.digest, images, limit),
+        lambda report, cancelled: _measure(recipe, images, limit, report, cancelled),
+        "Find what broke", "Some seconds for a small model, minutes for a large one or a recipe that trains.",
+        by_itself=bool(measuring.automatic(recipe, baseline_macs)),
+    )  # fmt: skip
 
 
 def _measure(recipe: Recipe, images: str | None, limit: int, report: Report, cancelled: Any) -> WhatBroke:
@@ -47,41 +38,6 @@ def _measure(recipe: Recipe, images: str | None, limit: int, report: Report, can
 
     measuring.leave_a_core()
     return what_broke(recipe, images, limit or None, report=report, cancelled=cancelled)
-
-
-def _offer(key: tuple[Any, ...], failed: Task | None) -> None:
-    """The button that starts a measurement, and what went wrong the last time."""
-    if failed is not None:
-        st.error(failed.error, icon=":material/error:")
-    with st.container(border=True):
-        st.markdown("Some seconds for a small model, minutes for a large one or a recipe that trains.")
-        st.button(
-            "Find what broke", key="broke-start", type="primary", icon=":material/play_circle:", on_click=begin,
-            args=(key, PURPOSE),
-        )  # fmt: skip
-
-
-def begin(key: tuple[Any, ...], purpose: str) -> None:
-    """Measure this, because a person asked for it."""
-    cache.worker().forget(key)
-    state.remember(purpose, key)
-    state.remember(f"{purpose}-cancelled", None)
-
-
-def follow(task: Task, key: tuple[Any, ...], purpose: str) -> None:
-    """Progress of the background work and a way to stop it; the page is drawn anew when it ends."""
-
-    def look() -> None:
-        if not task.active:
-            st.rerun()
-        st.progress(task.fraction, text=task.text)
-        if st.button("Cancel", key=f"{purpose}-cancel", icon=":material/stop_circle:", type="tertiary"):
-            state.remember(purpose, None)
-            state.remember(f"{purpose}-cancelled", key)
-            cache.leave_but(purposes=(purpose,))
-            st.rerun()
-
-    st.fragment(look, run_every=POLL)()
 
 
 def verdict(broke: WhatBroke) -> None:

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from vitedge_core.compress import Planned
+    from vitedge_core.cost.calibration import Calibration
+    from vitedge_core.cost.edge_accuracy import Accuracy
+    from vitedge_core.cost.edge_latency import EdgeLatencies
+    from vitedge_core.cost.edge_report import EdgeRow
+    from vitedge_core.cost.edge_target import Target
     from vitedge_core.cost.report import Cost
     from vitedge_core.datasets.sets import LabelledImages
     from vitedge_core.experiments.gaze import Gaze
@@ -77,6 +82,57 @@ def _planned(recipe: Recipe) -> tuple[Planned, tuple[Cost, ...]]:
 
     plans = plan_recipe(recipe)
     return plans, tuple(cost(plan) for plan in plans.plans)
+
+
+def priced(recipe: Recipe, image: int, batch: int) -> tuple[Planned, Cost, Cost]:
+    """The plans, and what baseline and compressed model cost at this input size and batch; immutable, shared.
+
+    Raises:
+        VitEdgeError: The model is unknown or cannot take images of that size, or the batch is no number of images.
+    """
+    found = _priced(recipe, image, batch)
+    if not found[0].last.exact:
+        _priced.clear(recipe, image, batch)
+        found = _priced(recipe, image, batch)
+    return found
+
+
+@st.cache_resource(max_entries=256, show_spinner=False)
+def _priced(recipe: Recipe, image: int, batch: int) -> tuple[Planned, Cost, Cost]:
+    from vitedge_core.compress import plan_recipe
+    from vitedge_core.cost.report import cost
+
+    plans = plan_recipe(recipe, image)
+    return plans, cost(plans.plans[0], batch), cost(plans.last, batch)
+
+
+@st.cache_resource(show_spinner="Fitting the model of edge latencies, once; a few seconds …")
+def edge_latencies() -> EdgeLatencies:
+    """The model of the published latencies, fitted."""
+    from vitedge_core.cost.edge_latency import edge_latencies as published
+
+    found = published()
+    _ = found.model, found.widths, found.residuals
+    return found
+
+
+def edge_rows(planned: Planned, targets: tuple[Target, ...]) -> tuple[EdgeRow, ...]:
+    """A recipe on the calibrated boards and on these targets."""
+    from vitedge_core.cost.own_devices import calibrations
+
+    boards = calibrations()
+    named = tuple((board.name, board.measured, board.macs_per_second) for board in boards)
+    return _edge_rows(planned.runnable, planned.last.exact, targets, named, planned, boards)
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _edge_rows(
+    recipe: Recipe, exact: bool, targets: tuple[Target, ...], named: tuple[Any, ...], _planned: Planned,
+    _boards: tuple[Calibration, ...],
+) -> tuple[EdgeRow, ...]:  # fmt: skip
+    from vitedge_core.cost.edge_report import edge_rows as computed
+
+    return computed(_planned.plans[0], _planned.last, targets, edge_latencies(), boards=_boards)
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
@@ -140,7 +196,7 @@ def gallery(model: str, where: str) -> tuple[LabelledImages, tuple[int, ...]]:
 
 
 @st.cache_resource(max_entries=16, show_spinner="Carrying out the recipe and looking at the image …")
-def gaze(recipe: Recipe, images: str | None, digest: str, _image: Image.Image) -> Gaze:
+def gaze(recipe: Recipe, images: str | None, digest: str, _image: Image.Image, *, weighted: bool = False) -> Gaze:
     """What a model and what the recipe makes of it see in an image; `digest` names the image.
 
     Raises:
@@ -148,7 +204,16 @@ def gaze(recipe: Recipe, images: str | None, digest: str, _image: Image.Image) -
     """
     from vitedge_core.experiments.gaze import look
 
-    return look(recipe, _image, images)
+    return look(recipe, _image, images, weighted=weighted)
+
+
+@st.cache_resource(show_spinner="Predicting every published latency without its own rows …")
+def edge_errors() -> tuple[Accuracy, ...]:
+    """How far predicted edge latencies are off, for every way to hold rows out."""
+    from vitedge_core.cost.edge_accuracy import DEVICE, NETWORK, PAIR, accuracy
+    from vitedge_core.cost.edge_latency import edge_latencies
+
+    return tuple(line for held_out in (NETWORK, PAIR, DEVICE) for line in accuracy(edge_latencies(), held_out))
 
 
 def background(key: tuple[Any, ...], work: Work, order: int = 0) -> Task:

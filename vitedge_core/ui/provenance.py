@@ -9,9 +9,17 @@ import streamlit as st
 
 from vitedge_core.evidence import Evidence, Quantity
 from vitedge_core.text.cards import arxiv_link
-from vitedge_core.text.human import human, interval
-from vitedge_core.text.sources import COUNTING, IMAGES, INTERVALS
-from vitedge_core.ui import cache, gallery
+from vitedge_core.text.human import interval
+from vitedge_core.text.sources import (
+    COUNTERS_LEAD,
+    COUNTERS_MORE,
+    COUNTING,
+    EDGE,
+    IMAGES,
+    INTERVALS,
+    counter_rows,
+)
+from vitedge_core.ui import cache, gallery, units
 from vitedge_core.ui.quantity import MEANING, badge
 
 EXAMPLES = {
@@ -32,6 +40,10 @@ def evidence() -> None:
 def counting() -> None:
     """How operations, sizes, memory and time are counted."""
     st.markdown(COUNTING)
+    st.subheader("Our count and its two referees", anchor="referees")
+    st.markdown(COUNTERS_LEAD)
+    st.table(counter_rows(), border="horizontal", hide_index=True)
+    st.markdown(COUNTERS_MORE)
 
 
 def images() -> None:
@@ -60,8 +72,8 @@ def bundled() -> None:
 
 def _of_model(params: int, macs: int, top1: Quantity | None) -> str:
     counts = (Quantity.exact(params, "parameter", "trace"), Quantity.exact(macs, "MAC", "trace"))
-    accuracy = f"top-1 {human(top1)} ({interval(top1)}), {top1.source}" if top1 else "top-1 not measured"
-    return f"{human(counts[0])} parameters, {human(counts[1])}, {accuracy}"
+    accuracy = f"top-1 {units.said(top1)} ({interval(top1)}), {top1.source}" if top1 else "top-1 not measured"
+    return f"{units.said(counts[0])} parameters, {units.said(counts[1])}, {accuracy}"
 
 
 def zoo_rows() -> list[dict[str, Any]]:
@@ -88,3 +100,31 @@ def references() -> None:
 def zoo() -> None:
     """The zoo's facts; sorts and searches in the table itself."""
     gallery.facts("Facts of the zoo's models", zoo_rows(), "zoo", height=420)
+
+
+def edge() -> None:
+    """The published latencies, and how far predictions from them are off."""
+    from vitedge_core.cost.edge_rows import refused, rows
+
+    devices = {row.published.device for row in (*rows(), *refused())}
+    impossible = sum(row.reason.startswith("Rejected") for row in refused())
+    st.markdown(EDGE.format(
+        latencies=len(rows()) + len(refused()), devices=len(devices), learnt=len(rows()),
+        apart=len(refused()) - impossible, impossible=impossible or "none",
+    ))  # fmt: skip
+    if st.toggle("Show how far predictions are off", key="edge-errors-shown"):
+        gallery.facts(
+            "Errors of predicted latencies on rows that were held out", edge_rows(), "edge-errors", height=420
+        )
+
+
+def edge_rows() -> list[dict[str, Any]]:
+    """The errors of predicted latencies as a table."""
+    return [
+        {
+            "Held out": line.held_out, "Rows of": line.of, "Method": line.method, "Rows": line.rows,
+            "Median error (%)": 100 * line.median, "Within 1.5x (%)": 100 * line.within_1_5,
+            "Within 2x (%)": 100 * line.within_2, "80 % interval holds (%)": line.covered and 100 * line.covered,
+        }
+        for line in cache.edge_errors()
+    ]  # fmt: skip

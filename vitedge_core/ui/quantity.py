@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from vitedge_core.evidence import Evidence, Quantity
-from vitedge_core.text.human import change, human, interval
+from vitedge_core.text.human import change
 from vitedge_core.ui.layout import CHART
+from vitedge_core.ui.units import bounds as bounds_of
+from vitedge_core.ui.units import said
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -36,8 +38,8 @@ def badge(evidence: Evidence) -> str:
 
 def provenance(quantity: Quantity) -> str:
     """What a number rests on, as markdown: the kind of evidence, its interval, its source."""
-    lines = [f"**{human(quantity)}** {badge(quantity.evidence)}", f"{MEANING[quantity.evidence].capitalize()}."]
-    bounds = interval(quantity)
+    lines = [f"**{said(quantity)}** {badge(quantity.evidence)}", f"{MEANING[quantity.evidence].capitalize()}."]
+    bounds = bounds_of(quantity)
     if quantity.is_exact:
         lines.append("An exact count: no interval.")
     elif bounds:
@@ -81,18 +83,18 @@ def draw_metric(
 ) -> None:
     """The value and its change, without a card around it; a change that is not `clear` of chance gets no colour."""
     if baseline is None:
-        st.metric(label, human(quantity), icon=icon, help=help)
+        st.metric(label, said(quantity), icon=icon, help=help)
         return
     moved = difference.value if difference is not None else quantity.value - baseline.value
-    text = human(difference, signed=True) if difference is not None else change(baseline, quantity)
+    text = said(difference, signed=True) if difference is not None else change(baseline, quantity)
     good = (moved > 0) == higher_is_better
     st.metric(
         label,
-        human(quantity),
+        said(quantity),
         delta=text if moved else "no change",
         delta_color=("green" if good else "red") if moved and clear else "off",
         delta_arrow=("up" if moved > 0 else "down") if moved else "off",
-        delta_description=f"from {human(baseline)}",
+        delta_description=f"from {said(baseline)}",
         icon=icon,
         help=help,
     )
@@ -102,7 +104,7 @@ def source(
     quantity: Quantity, baseline: Quantity | None = None, *, key: str, also: Mapping[str, Quantity] | None = None
 ) -> None:
     """The evidence badge and the interval; it opens to say where the number, and what belongs to it, comes from."""
-    bounds = "" if quantity.is_exact else interval(quantity)
+    bounds = "" if quantity.is_exact else bounds_of(quantity)
     label = badge(quantity.evidence) + (f" :small[{bounds}]" if bounds else "")
     named = {**(also or {}), **({"Baseline": baseline} if baseline is not None else {})}
     with st.popover(label, type="tertiary", key=f"source-{key}"):

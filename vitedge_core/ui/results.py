@@ -10,8 +10,8 @@ import streamlit as st
 
 from vitedge_core.evidence import Evidence, Quantity
 from vitedge_core.plots.build import block_bars, falls, pairs, waterfall
-from vitedge_core.text.human import change, human
-from vitedge_core.ui import cache, quantity
+from vitedge_core.text.human import change
+from vitedge_core.ui import cache, quantity, units
 
 if TYPE_CHECKING:
     from vitedge_core.compress import Planned
@@ -36,7 +36,7 @@ def cost_cards(before: Cost, after: Cost, measured: Mapping[str, Quantity] | Non
     with st.grid(4, min_column_width=150):
         for name, (title, meaning) in FIGURES.items():
             value = known.get(name) or getattr(after, name)
-            quantity.metric(title, value, getattr(before, name), key=name, help=meaning)
+            quantity.metric(_named(name, title), value, getattr(before, name), key=name, help=meaning)
 
 
 def effects(costs: Sequence[Cost]) -> list[str]:
@@ -44,7 +44,7 @@ def effects(costs: Sequence[Cost]) -> list[str]:
     told = []
     for before, after in pairwise(costs):
         moved = [
-            f"{change(getattr(before, name), getattr(after, name))} {title if name == 'macs' else title.lower()}"
+            f"{change(getattr(before, name), getattr(after, name))} {_named(name, title.lower())}"
             for name, (title, _) in FIGURES.items()
             if getattr(before, name).value != getattr(after, name).value
         ]
@@ -61,11 +61,13 @@ def carried_out(planned: Planned, costs: Sequence[Cost]) -> tuple[list[Cost], li
 
 def charts(costs: Sequence[Cost], titles: Sequence[str]) -> None:
     """What each step contributes, and where the costs are; one choice of figure for both."""
-    names = {"macs": "MACs", "params": "Parameters", "weight_bytes": "Size on disk"}
-    name = st.segmented_control(
-        "Show", list(names), default="macs", required=True, format_func=lambda key: names[key], key="shown",
-        persist_state="session",
-    )  # fmt: skip
+    names = {"macs": units.operations(), "params": "Parameters", "weight_bytes": "Size on disk"}
+    with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute"):
+        name = st.segmented_control(
+            "Show", list(names), default="macs", required=True, format_func=lambda key: names[key], key="shown",
+            persist_state="session",
+        )  # fmt: skip
+        units.switch("build")
     if costs[-1].macs.evidence is Evidence.PREDICTED:
         st.caption(f"{quantity.badge(Evidence.PREDICTED)} {ESTIMATE}")
     left, right = st.columns(2, gap="medium")
@@ -75,33 +77,40 @@ def charts(costs: Sequence[Cost], titles: Sequence[str]) -> None:
         _blocks(costs[0], costs[-1], name, names[name])
 
 
+def _named(name: str, title: str) -> str:
+    return units.operations() if name == "macs" else title
+
+
 def _waterfall(costs: Sequence[Cost], titles: Sequence[str], name: str, title: str) -> None:
     values: list[Quantity] = [getattr(cost, name) for cost in costs]
-    steps = falls(titles, [value.value for value in values])
+    times, unit = units.axis(values[0].unit)
+    steps = falls(titles, [times * value.value for value in values])
     moved = [change(before, after) for before, after in pairwise(values)]
     st.subheader("What each step does", anchor=False)
-    alt = f"{title} from the baseline, {human(values[0])}, through {len(steps)} steps to {human(values[-1])}."
+    alt = f"{title} from the baseline, {units.said(values[0])}, through {len(steps)} steps to {units.said(values[-1])}."
     table = [
-        {"step": "Baseline", title: human(values[0]), "change": ""},
+        {"step": "Baseline", title: units.said(values[0]), "change": ""},
         *[
-            {"step": step.label, title: human(value), "change": text}
+            {"step": step.label, title: units.said(value), "change": text}
             for step, value, text in zip(steps, values[1:], moved, strict=True)
         ],
     ]
-    figure = waterfall(steps, values[0].value, [human(values[0]), *moved, human(values[-1])], values[0].unit)
-    quantity.chart(figure, table, "waterfall", alt)
+    told = [units.said(values[0]), *moved, units.said(values[-1])]
+    quantity.chart(waterfall(steps, times * values[0].value, told, unit), table, "waterfall", alt)
 
 
 def _blocks(before: Cost, after: Cost, name: str, title: str) -> None:
     rows = pairs(before.by_block, after.by_block, name)
     st.subheader("Where it is spent", anchor=False)
-    unit = getattr(before, name).unit
-    figure = block_bars(rows, unit)
+    counted = getattr(before, name).unit
+    times, unit = units.axis(counted)
+    figure = block_bars([row._replace(before=times * row.before, after=times * row.after) for row in rows], unit)
     told = [
-        {"part": row.label, "baseline": _said(row.before, unit), "compressed": _said(row.after, unit)} for row in rows
+        {
+            "part": row.label,
+            "baseline": units.counted(row.before, counted),
+            "compressed": units.counted(row.after, counted),
+        }
+        for row in rows
     ]
     quantity.chart(figure, told, "blocks", f"{title} of each part of the network, baseline beside compressed.")
-
-
-def _said(value: float, unit: str) -> str:
-    return human(Quantity.exact(value, unit, "a part of the total"))

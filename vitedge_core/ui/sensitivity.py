@@ -11,8 +11,8 @@ from vitedge_core.errors import VitEdgeError
 from vitedge_core.plots.sensitivity import FIGURES, heat_map, heat_rows
 from vitedge_core.recipe import Recipe, Step
 from vitedge_core.text.human import human, interval
-from vitedge_core.ui import broke, cache, measuring, quantity, state
-from vitedge_core.ui.worker import Report, Stage, Task
+from vitedge_core.ui import cache, measuring, quantity, state, waiting
+from vitedge_core.ui.worker import Report
 
 if TYPE_CHECKING:
     from vitedge_core.experiments.sensitivity import Cell, Sensitivity
@@ -28,20 +28,14 @@ def section(recipe: Recipe) -> None:
         "One head, one MLP, one block at a time is taken out of the uncompressed model, or rounded to few bits, and "
         "nothing else. What hurts alone is what a recipe should spare."
     )
-    key = (PURPOSE, recipe.model, state.images())
-    cache.leave_but(key, purposes=(PURPOSE,))
-    task = cache.found(key)
-    if task is not None and task.stage is Stage.DONE:
-        _shown(task.result)
-        return
-    failed = task is not None and task.stage is Stage.FAILED
-    if failed or state.recall(PURPOSE) != key:
-        _offer(key, task if failed else None)
-        return
-    if task is None or task.stage is Stage.CANCELLED or task.unwanted.is_set():
-        images = state.images()
-        task = cache.background(key, lambda report, cancelled: _measure(recipe.model, images, report, cancelled))
-    broke.follow(task, key, PURPOSE)
+    images = state.images()
+    found = waiting.result_of(
+        (PURPOSE, recipe.model, images),
+        lambda report, cancelled: _measure(recipe.model, images, report, cancelled),
+        "Measure the sensitivity map", "Under a minute for a bundled model; it is measured once for all recipes.",
+    )  # fmt: skip
+    if found is not None:
+        _shown(found)
 
 
 def _measure(model: str, images: str | None, report: Report, cancelled: Any) -> Sensitivity:
@@ -49,17 +43,6 @@ def _measure(model: str, images: str | None, report: Report, cancelled: Any) -> 
 
     measuring.leave_a_core()
     return sensitivity(model, images, report=report, cancelled=cancelled)
-
-
-def _offer(key: tuple[Any, ...], failed: Task | None) -> None:
-    if failed is not None:
-        st.error(failed.error, icon=":material/error:")
-    with st.container(border=True, horizontal=True, vertical_alignment="center"):
-        st.button(
-            "Measure the sensitivity map", key="sensitivity-start", type="primary", icon=":material/grid_on:",
-            on_click=broke.begin, args=(key, PURPOSE),
-        )  # fmt: skip
-        st.caption("Under a minute for a bundled model; it is measured once for all recipes.")
 
 
 @st.fragment

@@ -58,6 +58,11 @@ class HeadMlpMagnitude(Narrowing):
             "One shot, without training afterwards; add a soft_logits step for that.",
             "The mean of what is removed moves into the next bias (Variance-Based Pruning, arXiv 2507.12988).",
         ),
+        measured=(
+            "On digits_vit_base (96.2 % of 2,000 test images right) 92.0 % are left without 25 % of heads and neurons, "
+            "43.8 % without half; by lot 57.0 % and 19.9 %. The compensation changes nothing here (−0.1 points, "
+            "−0.9 to +0.6)."
+        ),
         calibrates=True,
     )
 

@@ -59,6 +59,11 @@ class HeadMlpTaylor(Narrowing):
             "With compensation a unit is judged by what the loss loses when it is replaced by its mean, not by zero.",
             "The mean of what is removed moves into the next bias (Variance-Based Pruning, arXiv 2507.12988).",
         ),
+        measured=(
+            "On digits_vit_base (96.2 % of 2,000 test images right) 92.7 % are left without 25 % of heads and neurons, "
+            "61.6 % without half: 18 points more than by magnitude (15 to 20), 42 more than by lot. At 25 % the lead "
+            "over magnitude is within chance (+0.6 points, −0.5 to +1.7)."
+        ),
         calibrates=True,
     )
 

@@ -64,6 +64,11 @@ class LayerDrop(Technique):
             "For images: the likeness is averaged over all tokens of the calibration images.",
             "Every stage of a hierarchical network keeps at least one block.",
         ),
+        measured=(
+            "On digits_vit_base (96.2 % of 2,000 test images right) the block it takes first is the best of all six "
+            "choices (82.0 % are left; the median is 68.0 %). Of two blocks it takes a middling pair: 28.4 %, where "
+            "the median is 21.1 % and the best 47.6 %."
+        ),
         calibrates=True,
     )
 

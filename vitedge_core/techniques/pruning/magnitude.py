@@ -61,6 +61,10 @@ class Magnitude(Technique):
             "A share of the weights goes, counted exactly, instead of those below a multiple of the layer's deviation.",
             "One round, without training in between; repeat the step with growing shares and soft_logits between them.",
         ),
+        measured=(
+            "On digits_vit_base (96.2 % of 2,000 test images right) half of the weights zero leaves 93.4 % ranked in "
+            "each layer and 95.2 % over the whole model, 70 % leaves 42.8 % and 85.4 %; zeros by lot leave 10 %."
+        ),
     )
 
     def supports(self, plan: Plan) -> str | None:

@@ -94,7 +94,8 @@ class UniformPtq(Technique):
         ),
         measured=(
             "On digits_vit_base (96.2 % of 2,000 test images right), 8 bits save 73 % of the file and cost 0.2 points, "
-            "4-bit weights with 8-bit activations save 85 % and cost 0.5, 4 bits for both cost 9."
+            "4-bit weights with 8-bit activations save 85 % and cost 0.5, 4 bits for both cost 10. The range of "
+            "smallest squared error beats the extremes by 18 points at 4 bits and not at 8."
         ),
         calibrates=True,
     )
