@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 
@@ -12,7 +13,8 @@ from vitedge_core.cost.edge_accuracy import EFFICIENCY, LINEAR, NETWORK, OURS, P
 from vitedge_core.cost.edge_interval import Situation
 from vitedge_core.cost.edge_latency import EdgeLatencies, OutOfDomain, Prediction, edge_latencies
 from vitedge_core.cost.edge_match import matched
-from vitedge_core.cost.edge_model import Example, LatencyModel, Point
+from vitedge_core.cost.edge_model import KERNEL, Example, LatencyModel, Point
+from vitedge_core.cost.edge_rows import rows
 from vitedge_core.cost.edge_surprises import FALL_BACK, FEWER_BITS, surprises
 from vitedge_core.cost.edge_target import Target
 from vitedge_core.cost.features import features
@@ -207,6 +209,14 @@ def test_held_out_means_are_those_of_a_fit_without_the_rows(latencies):
     assert deviations[indices] == pytest.approx(np.sqrt(variance), rel=1e-4)
 
 
+def test_the_committed_kernel_is_fitted_to_these_rows(latencies):
+    """It fails when rows or features change by more than a little: then run `make edge-fit`."""
+    committed = json.loads(KERNEL.read_text(encoding="utf-8"))
+    assert committed["rows"] == len(latencies.examples)
+    found = latencies.model._process.log_marginal_likelihood_value_
+    assert found == pytest.approx(committed["log_marginal_likelihood"], abs=5)
+
+
 def test_measurements_of_ones_own_make_a_device_a_target(deit):
     target = Target("My board", "PyTorch eager", "fp32")
     names = ("vit_tiny_patch16_224", "mobilenetv2_100", "levit_128s")
@@ -275,6 +285,11 @@ def test_published_surprises_are_found_by_rule():
     assert (FALL_BACK, 60, 1117) in {(s.kind, round(s.faster.seconds * 1e3), round(s.slower.seconds * 1e3))
                                      for s in fallen}  # fmt: skip
     everything = surprises()
+    for surprise in everything:
+        same = (surprise.slower.device, surprise.slower.model)
+        npu = [r.published for r in rows() if "[NPU]" in r.published.runtime]
+        quickest = min((row.seconds for row in npu if (row.device, row.model) == same), default=math.inf)
+        assert surprise.kind == FEWER_BITS or surprise.faster.seconds <= quickest
     assert [s.ratio for s in everything] == sorted((s.ratio for s in everything), reverse=True)
     assert all(s.ratio > 1.1 and s.faster.device == s.slower.device for s in everything)
     assert all(q.evidence is Evidence.PUBLISHED for s in everything for q in s.quantities)

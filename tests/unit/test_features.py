@@ -10,7 +10,7 @@ from tiny import HOSTS, network, plan_of
 from vitedge_core.cost.features import features
 from vitedge_core.experiments.network_features import counted, write
 from vitedge_core.models.trace import trace
-from vitedge_core.plan import Kind
+from vitedge_core.plan import Kind, Op, Plan
 from vitedge_core.published.latencies import latency_networks
 
 
@@ -52,6 +52,14 @@ def test_depthwise_windows_are_narrow_and_a_stem_is_not():
     found = features(trace("mobilenetv2_100"))
     assert found.narrow_products == 17 + 1  # the windows, and one expansion of 16 channels
     assert found.narrow_macs < 0.2 * found.macs
+
+
+@pytest.mark.parametrize(("inputs", "narrow"), [(9, 1), (49, 1), (16, 1), (27, 0), (64, 0), (147, 0), (169, 0)])
+def test_narrow_is_a_window_over_one_channel_or_a_small_group(inputs, narrow):
+    op = Op("conv", Kind.CONVOLUTION, rows=100, inputs=inputs, outputs=8, weights=8 * inputs)
+    found = features(Plan("", (3, 10, 10), 10, (), (op,)))
+    assert (found.narrow_products, found.products) == (narrow, 1 - narrow)
+    assert (found.narrow_macs, found.convolved_macs) == (op.macs * narrow, op.macs * (1 - narrow))
 
 
 def test_compressed_plans_count_their_own_layers():
