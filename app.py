@@ -8,13 +8,9 @@ from vitedge_core.ui import state
 
 PAGES = (
     ("build", "Build", ":material/tune:", "Compose a recipe and see what it costs and what it breaks."),
-    (
-        "costs",
-        "Costs",
-        ":material/calculate:",
-        "Every figure of what a recipe costs: where, in which form, and how it grows.",
-    ),
+    ("costs", "Costs", ":material/calculate:", "What a recipe costs: where, in which form, and how it grows."),
     ("attention", "Attention", ":material/visibility:", "Where the model looks, before and after."),
+    ("broke", "What broke", ":material/healing:", "Which layers, answers and classes suffered, and where it looks."),
     ("pareto", "Pareto", ":material/scatter_plot:", "All measured recipes, the front, and sweeps."),
     ("devices", "Edge devices", ":material/developer_board:", "What a recipe takes on named devices, with error bars."),
     ("distil", "Distil", ":material/school:", "Train a student with a teacher and keep it."),

@@ -11,7 +11,9 @@ ways at once: its **heads**.
 
 **One block** shows whom the classifier's token (or, without one, the average patch) attends to there. **Rollout**
 follows attention through all blocks back to the patches: half of every token stays with itself (the shortcut around
-the attention), half comes from where it looked (Abnar and Zuidema, 2020).
+the attention), half comes from where it looked (Abnar and Zuidema, 2020). **Gradient-weighted** rollout counts only
+attention that raises the score of the baseline's answer (Chefer et al., 2021). **Click a patch** to see what that patch
+looks at.
 
 **Compressed beside baseline**: pruning removes heads and blocks, fewer bits blur them, merging puts patches together.
 A merged token's attention is shared out evenly among its patches, so nothing is lost or counted twice.
@@ -24,8 +26,7 @@ NO_STEPS = "The recipe has no step to carry out, so both sides show the same mod
 layout.header("Attention", "Where a vision transformer looks, and what your recipe does to it.")
 layout.first_start()
 
-from vitedge_core.ui import gaze as widgets  # noqa: E402  they load PyTorch, which first_start announces
-from vitedge_core.ui import pictures  # noqa: E402
+from vitedge_core.ui import attributions, gaze, maps, pictures  # noqa: E402  they load PyTorch: see first_start
 
 with layout.guarded():
     recipe = state.current_recipe()
@@ -43,16 +44,16 @@ with layout.guarded():
         with st.container(border=True):
             picture = None
             with layout.guarded():
-                picture = pictures.pick(recipe.model)
-        found = widgets.seen(recipe, picture) if picture else None
+                picture = pictures.pick(recipe)
+        found = gaze.seen(recipe, picture) if picture else None
         if picture and found:
-            names = widgets.names_of(recipe.model, len(found.before.logits))
-            widgets.verdict(found, picture, names)
-            widgets.explore(found, picture, names)
-            left, right = st.columns(2, gap="large")
-            with left:
-                st.subheader("What they say", anchor=False)
-                widgets.predictions(found, picture, names)
-            with right:
-                st.subheader("What am I looking at?", anchor=False)
+            names = gaze.names_of(recipe.model, len(found.before.logits))
+            with layout.guarded():
+                gaze.answers(found, picture, names)
+            st.subheader("Where they look", anchor=False)
+            with layout.guarded():
+                maps.explore(recipe, found, picture, names)
+            with layout.guarded():
+                attributions.attributions(recipe, found, picture, names)
+            with st.expander("What am I looking at?", icon=":material/help:"):
                 st.markdown(EXPLANATION)

@@ -34,6 +34,9 @@ NAMES = {
     "measured_memory_bytes": "Peak memory, measured",
     "latency_seconds": "Latency",
     "accuracy": "Accuracy",
+    "pointing_hits": "Points at object",
+    "attention_on_object": "Attention on object",
+    "attention_kept": "Attention kept",
 }
 
 
@@ -94,6 +97,7 @@ def step_of(text: str) -> Step:
         VitEdgeError: It is written otherwise.
     """
     key, _, knobs = text.partition(":")
+    words = _text_knobs(key.strip())
     params: dict[str, Scalar] = {}
     for part in filter(None, knobs.split(",")):
         name, equals, value = (piece.strip() for piece in part.partition("="))
@@ -101,8 +105,17 @@ def step_of(text: str) -> Step:
             raise VitEdgeError(f"A step is written KEY:knob=value,knob=value, which {text[:80]!r} is not.")
         if name in params:
             raise VitEdgeError(f"The step {text[:80]!r} sets {name} twice.")
-        params[name] = scalar(value)
+        params[name] = value if name in words else scalar(value)
     return Step.from_dict({"technique": key.strip(), "params": params})
+
+
+def _text_knobs(key: str) -> set[str]:
+    """Knobs of a method that hold a text, even one that looks like a number: "3" names a block."""
+    import vitedge_core.techniques  # noqa: F401  fills the registry
+    from vitedge_core import registry
+
+    known = {cls.card.key: cls for cls in registry.techniques()}
+    return {knob.name for knob in known[key].knobs() if isinstance(knob.default, str)} if key in known else set()
 
 
 def recipe_of(arguments: argparse.Namespace) -> Recipe:
@@ -263,32 +276,6 @@ def _on_devices(planned: Any, arguments: argparse.Namespace) -> dict[str, Any]:
     return figures
 
 
-def edge(arguments: argparse.Namespace) -> None:
-    """Latencies on edge devices, predicted with an 80 % interval."""
-    from vitedge_core.experiments.edge import predict_recipe, predict_rows, read_rows
-    from vitedge_core.experiments.own_edge import board_rows
-
-    if arguments.rows is not None:
-        if arguments.model is not None or arguments.recipe is not None or arguments.device or arguments.batch != 1:
-            raise VitEdgeError("Either --rows names the networks and devices, or a recipe and --device do.")
-        found = predict_rows(read_rows(Path(arguments.rows)))
-    else:
-        plan = _planned(recipe_of(arguments)).last
-        found, others = board_rows(plan, arguments.device, arguments.batch)
-        if others or not arguments.device:
-            found += predict_recipe(plan, others, arguments.batch)
-    if arguments.json:
-        _json(found)
-        return
-    rows = [["Device", "Runtime", "Precision", "Network", "Batch", "ms", "80 % interval"]]
-    for row in found:
-        names = [str(row[name]) for name in ("device", "runtime", "precision", "model", "batch")]
-        known = "out_of_domain" not in row
-        told = [f"{row['latency_ms']:g}", f"{row['low_ms']:g} to {row['high_ms']:g}"] if known else []
-        rows.append([*names, *(told or ["", row["out_of_domain"]])])
-    _table(rows)
-
-
 def _kinds(parts: Sequence[Mapping[str, Any]]) -> None:
     """What each kind of operation of the compressed model takes."""
     rows: list[Sequence[str]] = [("Kind", "MACs", "Parameters", "Weights", "Read", "Written", "MAC per byte")]
@@ -318,6 +305,28 @@ def _said(value: float, unit: str) -> str:
     from vitedge_core.text.human import human
 
     return human(Quantity.exact(value, unit, "a part of the total"))
+
+
+def edge(arguments: argparse.Namespace) -> None:
+    """Latencies on edge devices, predicted with an 80 % interval."""
+    from vitedge_core.experiments.edge import predict_recipe, predict_rows, read_rows
+
+    if arguments.rows is not None:
+        if arguments.model is not None or arguments.recipe is not None or arguments.device or arguments.batch != 1:
+            raise VitEdgeError("Either --rows names the networks and devices, or a recipe and --device do.")
+        found = predict_rows(read_rows(Path(arguments.rows)))
+    else:
+        found = predict_recipe(_planned(recipe_of(arguments)).last, arguments.device, arguments.batch)
+    if arguments.json:
+        _json(found)
+        return
+    rows = [["Device", "Runtime", "Precision", "Network", "Batch", "ms", "80 % interval"]]
+    for row in found:
+        names = [str(row[name]) for name in ("device", "runtime", "precision", "model", "batch")]
+        known = "out_of_domain" not in row
+        told = [f"{row['latency_ms']:g}", f"{row['low_ms']:g} to {row['high_ms']:g}"] if known else []
+        rows.append([*names, *(told or ["", row["out_of_domain"]])])
+    _table(rows)
 
 
 def compress(arguments: argparse.Namespace) -> None:
@@ -375,14 +384,46 @@ def _measured(recipe: Recipe, arguments: argparse.Namespace) -> Any:
         from vitedge_core.experiments.runs import measured
 
         return measured(
-            recipe, arguments.images, arguments.limit, latency=latency, report=progress, origin="command line"
+            recipe,
+            arguments.images,
+            arguments.limit,
+            latency=latency,
+            gaze=arguments.gaze,
+            report=progress,
+            origin="command line",
         )
     from vitedge_core.experiments.evaluate import evaluate
 
     return evaluate(
-        recipe, arguments.images, arguments.limit, latency, report=progress,
+        recipe, arguments.images, arguments.limit, latency, gaze=arguments.gaze, report=progress,
         threads=arguments.threads, batch=arguments.batch,
     )  # fmt: skip
+
+
+def broke(arguments: argparse.Namespace) -> None:
+    """What a recipe breaks: layers that drift, answers that flip, attention that leaves the object."""
+    from vitedge_core.experiments.sensitivity import sensitivity
+    from vitedge_core.experiments.what_broke import plain, what_broke
+
+    recipe = recipe_of(arguments)
+    _planned(recipe)
+    found = what_broke(recipe, arguments.images, arguments.limit, report=progress)
+    trials = sensitivity(recipe.model, arguments.images, report=progress) if arguments.sensitivity else None
+    progress.close()
+    if arguments.json:
+        _json({**found.to_dict(), "sensitivity": plain(trials)})
+        return
+    from vitedge_core.plots import agreement, divergence, object_gaze
+    from vitedge_core.plots import sensitivity as map_of
+
+    parts = [divergence.divergence_rows(found.divergence), agreement.flip_rows(found.agreement.flips)]
+    parts += [agreement.class_rows(found.agreement)]
+    parts += [object_gaze.look_rows(found.gaze, found.accuracy)] if found.gaze else []
+    parts += [map_of.heat_rows(trials)] if trials else []
+    for rows in parts:
+        _table([tuple(rows[0]), *(tuple(map(str, row.values())) for row in rows)])
+        print()
+    print(" ".join((found.divergence.rule, found.why_no_gaze, *found.notes)))
 
 
 def sweep(arguments: argparse.Namespace) -> None:
@@ -591,8 +632,13 @@ def _parser() -> argparse.ArgumentParser:
     own.add_argument("--limit", type=_at_least_one, metavar="N", help="images at most (all)")
     own.add_argument("--no-latency", action="store_true", help="accuracy only")
     own.add_argument("--again", action="store_true", help="measure even what is known, and keep nothing")
+    own.add_argument("--gaze", action="store_true", help="where both look, too, if the images have masks")
     own.add_argument("--threads", type=_at_least_one, default=1, metavar="N", help="of the timed passes (1)")
     own.add_argument("--batch", type=_at_least_one, default=1, metavar="N", help="images in a timed pass (1)")
+    own = verb(broke, recipe=True)
+    own.add_argument("--images", metavar="DIR|digits", help=images)
+    own.add_argument("--limit", type=_at_least_one, default=500, metavar="N", help="images at most (500)")
+    own.add_argument("--sensitivity", action="store_true", help="try every head, block and number of bits, too")
     own = verb(sweep)
     own.add_argument("space", metavar="SPACE.json", help="recipe and grid")
     own.add_argument("--study", required=True, metavar="NAME")
@@ -622,8 +668,8 @@ def _parser() -> argparse.ArgumentParser:
 def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser = _parser()
     first = next((word for word in arguments if not word.startswith("-")), None)
-    known = ("models", "methods", "cost", "edge", "compress", "measure", "sweep", "distil", "calibrate", "devices",
-             "train", "data")  # fmt: skip
+    known = ("models", "methods", "cost", "edge", "compress", "measure", "broke", "sweep", "distil", "calibrate",
+             "devices", "train", "data")  # fmt: skip
     if first is not None and first not in known:
         raise unknown("verb", first, known)
     return parser.parse_args(arguments)

@@ -206,7 +206,7 @@ class Stopwatch:
         self.open = threading.Event()
         self.problem = ""
 
-    def __call__(self, recipe, images, limit, *, latency, report, cancelled, origin):
+    def __call__(self, recipe, images, limit, *, latency, gaze, report, cancelled, origin):
         self.asked.append((recipe.digest, limit))
         report(0.25, "125 of 500 images")
         while not self.open.wait(0.01):

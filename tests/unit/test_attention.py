@@ -10,14 +10,20 @@ import timm
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from timm.models.efficientvit_mit import LiteMLA
+from timm.models.pvt_v2 import Attention as PooledAttention
 from timm.models.swin_transformer import SwinTransformer, window_partition
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.overrides import _len_torch_function_stack
 
 import vitedge_core.models.bundled.architectures  # noqa: F401  registers the bundled networks
-from vitedge_core.explain.attention import all_maps, attention_map, rollout, rollout_map
+from vitedge_core.explain import placement
+from vitedge_core.explain.attention import all_maps, attention_map, one_patch, rollout, rollout_map
 from vitedge_core.explain.observer import observe
+from vitedge_core.models import own
+from vitedge_core.models.build import build, input_size
+from vitedge_core.models.zoo import cards
 from vitedge_core.surgery.blocks import drop_blocks
 from vitedge_core.surgery.heads import keep_heads
 from vitedge_core.surgery.host import blocks as handles
@@ -54,6 +60,15 @@ def merging(r: int = 3, **changes: Any) -> nn.Module:
     return Tome(r=r).apply(vit(**changes), Context(torch.zeros(1)))
 
 
+def zoo(name: str, sees: int | None = None, **changes: Any) -> nn.Module:
+    """One of timm's networks, as small as it goes, and the side of the images it shall see."""
+    torch.manual_seed(0)
+    model = timm.create_model(name, num_classes=10, **changes).eval()
+    model.sees = sees  # type: ignore[assignment]
+    return model
+
+
+PYRAMID = {"embed_dims": (8, 16), "num_heads": (1, 2), "sr_ratios": (4, 2), "depths": (2, 1)}
 MODELS = {
     "class token": vit,
     "average": lambda: vit(class_token=False, global_pool="avg"),
@@ -70,14 +85,29 @@ MODELS = {
         "swinv2_tiny_window8_256", img_size=32, patch_size=2, window_size=4, embed_dim=12, depths=(2, 2),
         num_heads=(2, 4), num_classes=10,
     ).eval(),
-    "rotary": lambda: timm.create_model("eva02_tiny_patch14_224", img_size=56, depth=2, num_classes=10).eval(),
+    "rotary": lambda: zoo("eva02_tiny_patch14_224", img_size=56, depth=2),
+    "beit": lambda: zoo("beit_base_patch16_224", img_size=64, embed_dim=48, depth=2, num_heads=3),
+    "siglip": lambda: zoo("vit_base_patch16_siglip_224", img_size=64, embed_dim=48, depth=2, num_heads=3),
+    "dinov2 with registers": lambda: zoo(
+        "vit_small_patch14_reg4_dinov2", img_size=56, embed_dim=48, depth=2, num_heads=3
+    ),
+    "pvt": lambda: zoo("pvt_v2_b0", 64, **PYRAMID),
+    "pvt, linear": lambda: zoo("pvt_v2_b2_li", 56, **PYRAMID),
+    "twins": lambda: zoo("twins_svt_small", 64, embed_dims=(8, 16), num_heads=(1, 2), depths=(2, 2), mlp_ratios=(2, 2),
+                         sr_ratios=(4, 2), wss=(4, 4), img_size=64),
+    "talking heads": lambda: zoo("cait_xxs24_224", img_size=64, embed_dim=48, depth=2, num_heads=3),
+    "levit": lambda: zoo("levit_128s", 224),
+    "linear": lambda: zoo("efficientvit_b0", 128),
+    "separable": lambda: zoo("mobilevitv2_050", 64),
+    "unfolded": lambda: zoo("mobilevit_xxs", 64),
+    "parallel": lambda: zoo("vit_pwee_patch16_reg1_gap_256", img_size=64, embed_dim=48, depth=2, num_heads=3),
     "merging": merging,
     "merging, average": lambda: merging(class_token=False, global_pool="avg"),
 }  # fmt: skip
 
 
 def image(model: nn.Module, seed: int = 0) -> Tensor:
-    side = model.patch_embed.img_size[0]  # type: ignore[union-attr, index]
+    side = getattr(model, "sees", None) or model.patch_embed.img_size[0]  # type: ignore[union-attr, index]
     return torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(seed))
 
 
@@ -87,11 +117,14 @@ def referee(model: nn.Module, x: Tensor) -> list[Tensor]:
     for module in model.modules():
         if hasattr(module, "fused_attn"):
             module.fused_attn = False  # type: ignore[assignment]
-        if isinstance(getattr(module, "attn_drop", None), nn.Module) and hasattr(module, "qkv"):  # no pooling
+        if isinstance(getattr(module, "attn_drop", None), nn.Module):
             module.attn_drop.register_forward_pre_hook(lambda _, given: seen.append(given[0]))  # type: ignore[union-attr, operator]
     with torch.no_grad():
         model(x)
     return seen
+
+
+PADDED = {"swin, padded", "twins"}  # what goes to the padding of a window goes nowhere
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -103,13 +136,16 @@ def test_rows_sum_to_one_everywhere(name):
     for block in seen.blocks:
         assert (block.weights >= 0).all()
         assert torch.allclose(block.weights.sum(-1), torch.ones(()), atol=1e-5)
-        if "padded" not in name:
+        if name not in PADDED:
             rows = block.probabilities
             assert rows.shape == (block.heads, block.fate.tokens, block.fate.tokens)
             assert torch.allclose(rows.sum(-1), torch.ones(()), atol=1e-5)
 
 
-@pytest.mark.parametrize("name", [name for name in MODELS if "merging" not in name])
+REFEREED = sorted(set(MODELS) - {"merging", "merging, average", "talking heads", "levit", "linear", "separable"})
+
+
+@pytest.mark.parametrize("name", REFEREED)
 def test_recomputed_equals_timms_unfused_softmax(name):
     model = MODELS[name]()
     x = image(model)
@@ -117,7 +153,7 @@ def test_recomputed_equals_timms_unfused_softmax(name):
     found = observe(model, x).blocks
     assert len(found) == len(expected)
     for block, right in zip(found, expected, strict=True):
-        assert torch.allclose(block.weights, right, atol=1e-5)
+        assert torch.allclose(block.weights, right.reshape(block.weights.shape), atol=1e-5)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -258,6 +294,90 @@ def test_pruned_heads_and_blocks_are_gone_from_the_maps():
     assert torch.allclose(after.blocks[0].weights, before.blocks[0].weights[:, [0, 2]], atol=1e-6)
 
 
+def test_pooled_keys_go_back_to_the_patches_they_were_made_of():
+    """PVT's keys stand for squares of 4x4 patches: their mass comes back evenly, and none is lost."""
+    model = MODELS["pvt"]()
+    first = observe(model, image(model)).blocks[0]
+    assert first.weights.shape == (1, 1, 256, 16)
+    assert first.keys is not None
+    assert torch.allclose(first.keys.sum(-1), torch.ones(16))
+    key = torch.arange(256).view(16, 16)[::4, ::4].flatten()  # a patch of each square
+    rows = first.probabilities[0]
+    assert torch.allclose(rows[:, key] * 16, first.weights[0, 0], atol=1e-6)
+    assert torch.allclose(rows[:, key], rows[:, key + 16 + 1], atol=1e-7)
+
+
+@pytest.mark.parametrize(("side", "linear"), [((10, 7), False), ((10, 7), True), ((14, 14), True)])
+def test_pooled_keys_hold_shares_on_any_grid(side, linear):
+    attn = PooledAttention(8, num_heads=1, sr_ratio=4, linear_attn=linear)
+    keys = placement._pooled_keys(attn, side)
+    tokens = torch.randn(side[0] * side[1], 3, generator=torch.Generator().manual_seed(0))
+    grid = tokens.T.view(1, 3, *side)
+    right = attn.pool(grid) if linear else nn.functional.avg_pool2d(grid, 4)  # type: ignore[misc]
+    assert torch.allclose(keys @ tokens, right.flatten(2)[0].T, atol=1e-6)
+    assert torch.allclose(keys.sum(-1), torch.ones(len(keys)))
+
+
+def test_linear_attention_times_values_is_what_the_module_makes():
+    model = MODELS["linear"]()
+    weights = observe(model, image(model)).blocks[0].weights[0]
+    module = next(m for m in model.modules() if isinstance(m, LiteMLA))
+    given: list[Tensor] = []
+    module.proj.register_forward_pre_hook(lambda _, arguments: given.append(arguments[0]))
+    module.qkv.register_forward_hook(lambda _, arguments, result: given.append(result))
+    with torch.no_grad():
+        model(image(model))
+        qkv, mixed = given
+        values = torch.cat([qkv, *(op(qkv) for op in module.aggreg)], 1)
+    values = values.reshape(len(weights), 3, module.dim, -1)[:, 2].mT  # [H, N, d]
+    assert torch.allclose((weights @ values).mT.reshape(mixed.shape), mixed, atol=1e-3)
+
+
+def test_an_attention_pool_is_who_looks():
+    model = vit(class_token=False, global_pool="map")
+    for module in model.modules():
+        if hasattr(module, "fused_attn"):
+            module.fused_attn = False  # type: ignore[assignment]
+    seen = observe(vit(class_token=False, global_pool="map"), image(model))
+    right: list[Tensor] = []
+    with torch.no_grad():
+        x = model.forward_features(image(model))
+        pool = model.attn_pool
+        k = pool.kv(x).reshape(1, 16, 2, pool.num_heads, pool.head_dim).permute(2, 0, 3, 1, 4)[0]  # type: ignore[union-attr]
+        q = pool.q(pool.latent).reshape(1, 1, pool.num_heads, pool.head_dim).transpose(1, 2)  # type: ignore[union-attr]
+        right.append((q * pool.scale @ k.mT).softmax(-1)[0, :, 0].mean(0))  # type: ignore[union-attr]
+    assert seen.reader_name == "attention pooling"
+    assert seen.reader is not None
+    assert torch.allclose(seen.reader, right[0], atol=1e-6)
+
+
+def test_class_attention_reads_as_in_rollout():
+    model = MODELS["talking heads"]()
+    seen, shares = observe(model, image(model)), []
+    for block in model.blocks_token_only:  # type: ignore[union-attr]
+        block.attn.fused_attn = False
+        block.attn.attn_drop.register_forward_pre_hook(lambda _, given: shares.append(given[0][0, :, 0].mean(0)))
+    with torch.no_grad():
+        model(image(model))
+    assert seen.reader_name == "class attention"
+    row = torch.zeros(17)
+    row[0] = 1
+    for weights in reversed(shares):
+        step = torch.eye(17)
+        step[0] = 0.5 * step[0] + 0.5 * weights
+        row = row @ step
+    assert seen.reader is not None
+    assert torch.allclose(seen.reader, row[1:] / row[1:].sum(), atol=1e-6)
+
+
+def test_one_patch_looks():
+    model = vit(reg_tokens=4)
+    seen = observe(model, image(model))
+    rows = one_patch(seen, 6)
+    assert torch.allclose(attention_map(seen, 1, 2, rows), seen.blocks[1].probabilities[2, 5 + 6, 5:].view(4, 4))
+    assert torch.allclose(rollout_map(seen, rows), rollout(seen)[5 + 6, 5:].view(4, 4), atol=1e-6)
+
+
 def hooks(model: nn.Module) -> int:
     kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks")
     return sum(len(getattr(module, kind)) for module in model.modules() for kind in kinds)
@@ -287,10 +407,30 @@ def test_the_model_is_never_hooked_nor_switched():
     assert model.training
 
 
-@pytest.mark.parametrize("name", ["resnet18", "pvt_v2_b0", "coatnet_0_rw_224", "levit_128s"])
+@pytest.mark.parametrize("name", ["resnet18", "xcit_nano_12_p16_224", "convit_tiny", "coatnet_0_rw_224"])
 def test_models_without_a_map_say_so(name):
     model = timm.create_model(name, num_classes=10).eval()
     seen = observe(model, torch.zeros(1, 3, 224, 224))
     assert seen.blocks == ()
     assert seen.note.endswith(".")
     assert seen.logits.shape == (10,)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [card.name for card in cards() if card.params < 60e6 and not own.is_own(card.name)])
+def test_every_model_of_the_zoo_has_a_map_or_a_sentence(name):
+    torch.manual_seed(0)
+    model = build(name).eval()
+    side = input_size(model)
+    seen = observe(model, torch.randn(1, *side))
+    assert bool(seen.blocks) != bool(seen.note)
+    if seen.note:
+        assert seen.note.startswith(("This model", "The tokens of this model"))
+        return
+    for block in seen.blocks:
+        sums = block.weights.sum(-1)
+        assert ((sums - 1).abs().lt(1e-4) | sums.abs().lt(1e-6)).all()  # a query of linear attention may be empty
+    assert seen.reader is not None
+    row = rollout(seen, seen.reader[None])
+    assert float(row.sum()) == pytest.approx(1, abs=1e-4)
+    assert rollout_map(seen).shape == seen.grid

@@ -76,6 +76,8 @@ def test_a_step_is_key_and_knobs():
     assert step_of("tome") == Step.of("tome")
     assert step_of("tome:r=8") == Step.of("tome", r=8)
     assert step_of("uniform_ptq:w_bits=4, a_bits=8") == Step.of("uniform_ptq", w_bits=4, a_bits=8)
+    assert step_of("layer_drop:blocks=1") == Step.of("layer_drop", blocks="1")
+    assert step_of("uniform_ptq:w_bits=4,keep=2 5") == Step.of("uniform_ptq", w_bits=4, keep="2 5")
     assert step_of("soft_logits:teacher=mine/a:b") == Step.of("soft_logits", teacher="mine/a:b")
     for wrong in ("tome:r", "tome:=3", ":r=3", "tome:r=3,r=4", "tome:r=nan", "tome:r=inf"):
         with pytest.raises(VitEdgeError):
@@ -180,6 +182,16 @@ def test_compress_refuses_a_folder_in_use_before_the_work(complaint, name, tmp_p
     monkeypatch.setattr("vitedge_core.compress.compress", lambda *_: pytest.fail("it was carried out all the same"))
     (tmp_path / "mine.txt").write_text("precious")
     assert "something else" in complaint("compress", "--model", name, "--out", str(tmp_path))
+
+
+def test_broke_gives_every_figure_with_its_images(answer, name):
+    found = answer("broke", "--model", name, "--step", "layer_drop:blocks=1", "--limit", "16")
+    assert found["n"] == 16
+    assert set(found["agreement"]["flips"]["newly_wrong"]) == QUANTITY | {"n"}
+    assert [layer["removed"] for layer in found["divergence"]["layers"]] == [False, True, False]
+    assert found["divergence"]["layers"][0]["sqnr"]["unit"] == "dB"
+    assert found["gaze"]["hits"]["after"]["n"] == 16
+    assert found["sensitivity"] is None
 
 
 def test_compress_writes_a_package_of_the_told_size(answer, name, tmp_path):

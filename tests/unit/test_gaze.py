@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import homegrown
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ import torch
 from PIL import Image
 
 from vitedge_core.experiments.gaze import Gaze, View, class_names, confidence, look, on_object, overlap
+from vitedge_core.explain.fate import Fate
 from vitedge_core.explain.lineage import Origin, origins
 from vitedge_core.models.trace import trace
 from vitedge_core.recipe import Recipe, Step
@@ -76,6 +79,66 @@ def test_merged_tokens_are_grouped_on_the_grid(model):
     for found in gaze.maps(View(None)):
         assert found is not None
         assert 0 < found.sum() <= 1 + 1e-5
+
+
+def test_a_patch_looks_before_and_after(model):
+    gaze = after(model, Step.of("tome", r=6))
+    for view in (View(None, patch=9), View(2, patch=9), View(1, 2, patch=9)):
+        before, now = gaze.maps(view)
+        assert before is not None
+        assert now is not None
+        assert not np.allclose(before, gaze.maps(View(view.block, view.head))[0])
+        assert gaze.why_not(view) == ""
+    before, now = gaze.strip("mean", 9)
+    assert np.allclose(before[0], now[0], atol=1e-6)  # nothing is merged before the first block's attention
+
+
+def test_gradients_are_of_the_baselines_answer_in_both_models(model):
+    recipe = Recipe(model, (Step.of("tome", r=6),))
+    gaze = look(recipe, PICTURE, weighted=True)
+    answer = int(gaze.before.logits.argmax())
+    assert gaze.before.toward == gaze.after.toward == answer
+    for found in gaze.maps(View(None, weighted=True)):
+        assert found is not None
+        assert found.max() > 0
+    assert not np.allclose(gaze.maps(View(None, weighted=True))[0], gaze.maps(View(None))[0])
+
+
+def test_every_merge_of_a_patch_is_told(model):
+    gaze = after(model, Step.of("tome", r=6))
+    merged = int(np.argmax(np.bincount(gaze.groups(2).ravel())))
+    patch = int(np.flatnonzero(gaze.groups(2).ravel() == merged)[0])
+    told = gaze.story(patch)
+    assert [turn.block for turn in told] == [0, 1, 2]
+    for turn in told:
+        owners = gaze.groups(turn.block).ravel()
+        assert list(turn.companions) == np.flatnonzero(owners == owners[patch]).tolist()
+    assert "merged" in {turn.became for turn in told}
+
+
+def test_a_dropped_patch_looks_no_more(model):
+    """No method of the catalogue drops tokens yet: a block after which one is gone stands in for it."""
+    gaze = after(model)
+    one = 1 + 9
+    step = torch.arange(65)
+    step[one], step[one + 1 :] = -1, step[one + 1 :] - 1
+    without = Fate.untouched(65).then(step, 64)
+    last = gaze.after.blocks[2]
+    keep = step >= 0
+    fewer = replace(last, weights=last.weights[..., keep, :][..., keep], places=torch.arange(64)[None], fate=without)
+    seen = replace(gaze.after, blocks=(*gaze.after.blocks[:2], fewer), final=without)
+    gaze = replace(gaze, after=seen)
+    assert gaze.story(9)[-1].became == "dropped"
+    assert [turn.block for turn in gaze.story(9)] == [0, 1]
+    assert "dropped this patch in block 2" in gaze.why_not(View(2, patch=9))
+    assert "dropped this patch in block 2" in gaze.why_not(View(None, patch=9))
+    assert gaze.maps(View(2, patch=9))[1] is None
+    assert gaze.maps(View(None, patch=9))[1] is None
+    assert gaze.why_not(View(1, patch=9)) == ""
+    assert gaze.why_not(View(2, patch=8)) == ""
+    found = gaze.maps(View(2))[1]
+    assert found is not None
+    assert found.ravel()[9] == 0
 
 
 def test_several_removals_in_a_row_keep_the_lineage():

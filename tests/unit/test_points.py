@@ -75,3 +75,26 @@ def test_csv_holds_every_figure_and_opens_as_a_recipe():
     assert (rows[0]["latency_ratio"], float(rows[1]["latency_ratio"])) == ("", 0.6)
     assert Recipe.from_token(rows[0]["link_token"]) == a_run().recipe
     assert csv_text([]).strip() == ""
+
+
+def gazed(run, hits, kept):
+    """A run that knows where its model looks."""
+    figures = {"pointing_hits": hits, "attention_on_object": hits / 2, "attention_kept": kept}
+    after = {name: Quantity(value, "share", Evidence.MEASURED, "maps") for name, value in figures.items()}
+    before = {**dict.fromkeys(figures, Quantity.exact(0.98, "share", "maps")), **run.evaluation.baseline}
+    measured = replace(run.evaluation, baseline=before, compressed={**run.evaluation.compressed, **after})
+    return replace(run, evaluation=measured)
+
+
+def test_the_front_can_be_of_attention_instead_of_accuracy():
+    exact = gazed(with_cost(a_run(0.2, accuracy=0.94), 5e5), hits=0.5, kept=0.4)
+    careful = gazed(with_cost(a_run(0.4, accuracy=0.70), 6e5), hits=0.9, kept=0.95)
+    unknown = with_cost(a_run(0.6, accuracy=0.93), 1e5)
+    by_accuracy = points([exact, careful, unknown], "macs")
+    assert [p.gain == p.accuracy for p in by_accuracy] == [True] * 4
+    assert [p.on_front for p in by_accuracy if p.recipe == careful.recipe] == [False]
+    found = points([exact, careful, unknown], "macs", "pointing_hits")
+    assert [(p.gain.value, p.accuracy.value, p.on_front) for p in found] == [
+        (0.5, 0.94, True), (0.9, 0.70, True), (0.98, 0.95, True),
+    ]  # fmt: skip
+    assert points([unknown], "macs", "attention_kept") == ()

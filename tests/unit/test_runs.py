@@ -10,7 +10,7 @@ import pytest
 from vitedge_core.errors import Cancelled, VitEdgeError
 from vitedge_core.evidence import Evidence, Quantity
 from vitedge_core.experiments import runs, store
-from vitedge_core.experiments.evaluation import Evaluation
+from vitedge_core.experiments.evaluation import GAZE, Evaluation
 from vitedge_core.experiments.runs import Run, all_runs, find, measured, record
 from vitedge_core.recipe import Recipe, Step
 
@@ -76,6 +76,23 @@ def test_a_latency_counts_only_on_this_machine(url):
     assert find(recipe, "d1", 500, latency=True, url=url) == timed
 
 
+def looking(run):
+    figures = {**run.evaluation.compressed, **{name: share(0.5) for name in GAZE}}
+    return replace(run, evaluation=replace(run.evaluation, compressed=figures))
+
+
+def test_runs_that_know_where_a_model_looks_are_found_when_that_is_wanted(url):
+    record(a_run(), url)
+    recipe = a_run().recipe
+    assert not find(recipe, "d1", 500, gaze=True, url=url)
+    assert not a_run().gazed, "a run from before knew nothing of it, and still loads"
+    knows = looking(a_run())
+    record(knows, url)
+    record(a_run(accuracy=0.8), url)
+    assert find(recipe, "d1", 500, gaze=True, url=url) == knows
+    assert all_runs(url) == (knows,)
+
+
 def test_a_repetition_replaces_unless_it_knows_less(url):
     record(a_run(accuracy=0.9, timed=True), url)
     record(a_run(accuracy=0.91, timed=True), url)
@@ -99,7 +116,7 @@ def evaluated(url, monkeypatch):
     monkeypatch.setattr(module, "tested_on", lambda recipe, images: images)
     done = []
 
-    def evaluate(recipe, images, limit, latency, *, report, cancelled):
+    def evaluate(recipe, images, limit, latency, *, gaze, report, cancelled):
         if cancelled():
             raise Cancelled
         done.append((recipe, limit, latency))

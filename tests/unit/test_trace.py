@@ -63,6 +63,7 @@ def test_counts_equal_the_referees(name):
 def test_the_whole_zoo_equals_the_referees_and_its_own_table(name):
     plan = trace.__wrapped__(name)
     assert (plan.params, plan.macs) == referee(on_meta(name), plan.image)
+    assert cost(plan, 3).macs.value == referee(on_meta(name), plan.image, 3)[1]
     row = next(row for row in csv.DictReader(ZOO.open(encoding="utf-8")) if row["name"] == name)
     stated = tuple(int(row[column]) for column in ("params", "macs", "image", "classes"))
     assert stated == (plan.params, plan.macs, plan.image[1], plan.classes)

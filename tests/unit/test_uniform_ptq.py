@@ -7,7 +7,7 @@ import copy
 import pytest
 import tiny
 import torch
-from referee import carried_out, same, state_of
+from referee import carried_out, claimed, same, state_of
 from torch import nn
 
 from vitedge_core.errors import VitEdgeError
@@ -181,3 +181,38 @@ def test_layers_of_another_kind_are_named():
     model.stem.conv = Standardised(3, 8, 3, stride=2, padding=1, bias=False)
     with pytest.raises(VitEdgeError, match=r"stem\.conv, which is a Standardised"):
         UniformPtq().decide(model, plan, tiny.context())
+
+
+@pytest.mark.parametrize("host", ["plain", "swin"])
+@pytest.mark.parametrize("keep_bits", [8, 32])
+def test_spared_blocks_keep_more_bits_in_both_faces(host, keep_bits):
+    """Plan, file and model agree, block by block: the truth is in the grids."""
+    _, after, plan = quantised(host, w_bits=3, a_bits=4, keep="0, 2", keep_bits=keep_bits)
+    found = {path: grid.bits for path, grid in grids(after)}
+    for number, block in enumerate(plan.blocks):
+        inside = {bits for path, bits in found.items() if path.startswith(f"{block.path}.")}
+        weights = {op.w_bits for op in plan.ops if op.block == number and op.weights and op.macs}
+        if number not in {0, 2}:
+            assert (inside, weights) == ({3, 4}, {3})
+        elif keep_bits == 8:
+            assert (inside, weights) == ({8}, {8})
+        else:
+            assert (inside, weights) == (set(), {32})
+    assert claimed(plan) == claimed(tiny.plan_of(tiny.network(host)))
+
+
+def test_sparing_never_takes_bits_away():
+    _, spared, _ = quantised("plain", w_bits=10, a_bits=12, keep="1", keep_bits=4)
+    _, plain, _ = quantised("plain", w_bits=10, a_bits=12)
+    assert same(state_of(spared), state_of(plain))
+
+
+def test_a_spared_block_hurts_less():
+    assert error("plain", w_bits=3, a_bits=8, keep="0 1 2") < 0.5 * error("plain", w_bits=3, a_bits=8)
+
+
+@pytest.mark.parametrize("keep", ["3", "-1", "first", "1,x", "1" * 400, "²"])
+def test_a_block_that_is_not_there_is_a_sentence(keep):
+    plan = tiny.plan_of(tiny.network("plain"))
+    assert "uniform_ptq.keep names" in str(UniformPtq(keep=keep).supports(plan))
+    assert "no transformer blocks" in str(UniformPtq(keep="0").supports(tiny.plan_of(tiny.network("convnet"))))

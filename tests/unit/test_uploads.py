@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
+from PIL.Image import Transpose
 
 from vitedge_core.datasets.uploads import KEPT_SIDE, MAX_BYTES, as_seen, prepared, read_image
 from vitedge_core.errors import VitEdgeError
@@ -30,13 +31,13 @@ def pixel(image: Image.Image, x: int = 0, y: int = 0) -> tuple[int, ...]:
     return value
 
 
-def png(width: int, height: int, rows: bytes = b"") -> bytes:
+def png(width: int, height: int, rows: bytes = b"", depth: int = 8, kind: int = 2) -> bytes:
     """A PNG whose header claims any size."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, 0)
     data = chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + data
 
@@ -68,6 +69,55 @@ def test_exif_rotation_is_applied():
     image = read_image(encoded(picture, "JPEG", exif=exif, quality=95))
     assert image.size == (4, 8)
     assert pixel(image, 1, 1)[0] > 200 > 50 > pixel(image, 1, 6)[0]
+
+
+TURNS = {
+    1: None, 2: Transpose.FLIP_LEFT_RIGHT, 3: Transpose.ROTATE_180, 4: Transpose.FLIP_TOP_BOTTOM,
+    5: Transpose.TRANSPOSE, 6: Transpose.ROTATE_90, 7: Transpose.TRANSVERSE, 8: Transpose.ROTATE_270,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("orientation", TURNS)
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
+def test_every_way_a_camera_is_held_comes_out_upright(orientation, kind):
+    upright = Image.new("RGB", (24, 16), "white")
+    for colour, box in (("red", (0, 0, 12, 8)), ("lime", (12, 0, 24, 8)), ("blue", (0, 8, 12, 16))):
+        upright.paste(colour, box)
+    turn = TURNS[orientation]
+    stored = upright if turn is None else upright.transpose(turn)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image = read_image(encoded(stored, kind, exif=exif, **({"lossless": True} if kind == "WEBP" else {})))
+    assert image.size == upright.size
+    assert (np.asarray(image) == np.asarray(upright)).all()
+
+
+def test_twenty_megapixels_are_read_whatever_their_depth():
+    ramp = np.broadcast_to(np.linspace(0, 65_535, 5_472, dtype=np.uint16), (3_656, 5_472))
+    for data in (
+        encoded(Image.fromarray((ramp >> 8).astype(np.uint8)).convert("RGB"), "JPEG"),
+        encoded(Image.fromarray(ramp.copy()), "PNG", compress_level=1),
+    ):
+        image = read_image(data)
+        assert max(image.size) <= KEPT_SIDE
+        shades = np.asarray(image)[image.height // 2, :, 0].astype(int)
+        assert shades[0] <= 1
+        assert shades[-1] >= 254
+        assert abs(shades[len(shades) // 2] - 128) <= 2
+
+
+def test_sixteen_bits_of_colour_and_of_grey_with_alpha_keep_their_shades():
+    """PNGs of 16 bits a channel, built by hand: no library here writes them."""
+    colour = deep_png(2, np.array([[[65_535, 0, 32_768]]], ">u2"))
+    assert pixel(read_image(colour)) == (255, 0, 128)
+    half = deep_png(4, np.array([[[0, 32_768]]], ">u2"))
+    assert max(abs(value - 127) for value in pixel(read_image(half))) <= 1  # half black on white
+
+
+def deep_png(kind: int, values: np.ndarray) -> bytes:
+    """A PNG of 16 bits: kind 2 is colour, 4 is grey with alpha; values [height, width, channels]."""
+    rows = b"".join(b"\0" + row.tobytes() for row in values)
+    return png(values.shape[1], values.shape[0], rows, depth=16, kind=kind)
 
 
 def test_transparency_is_laid_on_white():

@@ -33,6 +33,7 @@ def foretold(layer: nn.Conv2d, images: torch.Tensor) -> int:
     return 4 * (parameters + images.numel() + len(images) * result.numel() + extra)
 
 
+pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this PyTorch has no oneDNN")
 CASES = {
     "unfolded into columns": (nn.Conv2d(32, 32, 3, padding=1), 24, 1),
     "large, so in blocks": (nn.Conv2d(32, 48, 3, padding=1), 40, 1),

@@ -109,8 +109,11 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 def _eight_bits(image: Image.Image) -> Image.Image:
     """Greyscale of 16 or 32 bits or of floats, as 8 bits: by its bit depth, and by its own range where it has none."""
+    whole_numbers = image.mode.startswith("I")
+    if (times := max(image.size) // KEPT_SIDE) > 1:  # nobody sees more, and 20 megapixels of floats take seconds
+        image = image.convert("F").reduce(times)
     values = np.nan_to_num(np.asarray(image, dtype=np.float64), posinf=0.0, neginf=0.0)
-    if image.mode.startswith("I") and values.min() >= 0 and values.max() <= 65_535:
+    if whole_numbers and values.min() >= 0 and values.max() <= 65_535:
         low, high = 0.0, 65_535.0
     else:
         low, high = float(values.min()), float(values.max())

@@ -20,14 +20,16 @@ from vitedge_core.compress import (
 )
 from vitedge_core.cost.report import cost
 from vitedge_core.datasets.sets import LabelledImages, open_images
-from vitedge_core.errors import VitEdgeError
+from vitedge_core.errors import Cancelled, VitEdgeError
 from vitedge_core.evidence import Quantity
+from vitedge_core.experiments import looking, object_gaze
 from vitedge_core.experiments.evaluation import COSTS, QUICK, Evaluation
 from vitedge_core.measure import accuracy
 from vitedge_core.measure.accuracy import Outcome, difference
 from vitedge_core.measure.latency import check_threads, compare
 from vitedge_core.measure.memory import peak_memory
 from vitedge_core.models.load import preprocessing
+from vitedge_core.models.trace import trace
 from vitedge_core.plan import Plan
 from vitedge_core.recipe import Recipe
 from vitedge_core.techniques.base import Context
@@ -48,6 +50,7 @@ def evaluate(
     limit: int | None = QUICK,
     latency: bool = True,
     *,
+    gaze: bool = False,
     report: Report = lambda share, sentence: None,
     cancelled: Cancel = lambda: False,
     threads: int = 1,
@@ -62,6 +65,7 @@ def evaluate(
         images: A set or what `open_images` takes; by default the model's own.
         limit: Images at most, None for all.
         latency: Whether to time both models and to measure their memory.
+        gaze: Whether to measure where both look, if the images have masks of their objects.
         report: Called with the share done in 0..1 and a sentence.
         cancelled: Asked often; true raises `Cancelled`.
         threads: Of the timed passes.
@@ -75,13 +79,17 @@ def evaluate(
     context = context_for(recipe, opened)
     done = compress(recipe, context, _section(report, 0.0, 0.4), cancelled)
     tested, prepared = tested_on(recipe, opened), preprocessing(recipe.model)
-    base = _baseline(recipe.model, tested, limit, report=_section(report, 0.4, 0.6), cancelled=cancelled)
+    base = baseline_outcome(recipe.model, tested, limit, report=_section(report, 0.4, 0.6), cancelled=cancelled)
     ours = base
     if recipe.active:
-        part = _section(report, 0.6, 0.8)
+        part = _section(report, 0.6, 0.75)
         ours = accuracy.evaluate(done.model, tested, prepared, limit, report=part, cancelled=cancelled)
     baseline, compressed = costs(done.plans[0]), costs(done.last)
-    ratio, notes = None, _notes(opened, tested)
+    ratio, notes = None, notes_on(opened, tested)
+    if gaze and can_gaze(recipe.model, tested):
+        count = min(limit or looking.IMAGES, looking.IMAGES)
+        before, after, remarks = _gazes(done, tested, count, report=_section(report, 0.75, 0.8), cancelled=cancelled)
+        baseline, compressed, notes = baseline | before, compressed | after, notes + remarks
     if latency:
         example, part = next(iter(tested.batches(prepared, batch, batch))).images, _section(report, 0.8, 1.0)
         before, after, ratio, remarks = _stopwatch(done, context, example, threads, report=part, cancelled=cancelled)
@@ -118,7 +126,7 @@ def tested_on(recipe: Recipe, images: LabelledImages) -> LabelledImages:
     return images.unseen() if any(step.card.calibrates or step.card.trains for step in steps) else images
 
 
-def _notes(images: LabelledImages, tested: LabelledImages) -> tuple[str, ...]:
+def notes_on(images: LabelledImages, tested: LabelledImages) -> tuple[str, ...]:
     """What a reader must know of the images."""
     notes: tuple[str, ...] = ()
     if images.skipped:
@@ -133,7 +141,9 @@ _outcomes: OrderedDict[tuple[str, str, int | None], Outcome] = OrderedDict()
 _lock = threading.Lock()
 
 
-def _baseline(name: str, images: LabelledImages, limit: int | None, *, report: Report, cancelled: Cancel) -> Outcome:
+def baseline_outcome(
+    name: str, images: LabelledImages, limit: int | None, *, report: Report, cancelled: Cancel
+) -> Outcome:  # fmt: skip
     """What the uncompressed model answers; remembered, since every recipe of a model is compared with it."""
     key = (name, images.digest, limit)
     with _lock:
@@ -148,6 +158,27 @@ def _baseline(name: str, images: LabelledImages, limit: int | None, *, report: R
         while len(_outcomes) > 64:
             _outcomes.popitem(last=False)
     return outcome
+
+
+def can_gaze(model: str, images: LabelledImages) -> bool:
+    """Whether it can be measured if a model looks at the objects: it has attention, and they have masks."""
+    return bool(trace(model).blocks) and looking.why_not(images) is None
+
+
+def _gazes(
+    done: Compressed, images: LabelledImages, count: int, *, report: Report, cancelled: Cancel
+) -> tuple[dict[str, Quantity], dict[str, Quantity], tuple[str, ...]]:
+    """Where the baseline and the compressed model look; a sentence instead where there is no map of it."""
+    name = done.recipe.model
+    try:
+        found = object_gaze.figures(
+            name, load_trained(name), done.model, images, preprocessing(name), count, report, cancelled
+        )
+    except Cancelled:
+        raise
+    except VitEdgeError as reason:
+        return {}, {}, (str(reason),)
+    return *found, ()
 
 
 def _timed(done: Compressed, context: Context, cancelled: Cancel) -> tuple[nn.Module, str]:

@@ -11,6 +11,9 @@ from vitedge_core.recipe import Recipe
 
 COSTS = ("params", "macs", "weight_bytes", "peak_memory_bytes")
 FIGURES = (*COSTS, "measured_memory_bytes", "latency_seconds", "accuracy")
+# where it looks, measured on request where objects have masks: pointing-game hits, attention on the object, and that
+# as a share of what the uncompressed model has there
+GAZE = ("pointing_hits", "attention_on_object", "attention_kept")
 QUICK = 500  # images of a first answer
 
 
@@ -18,8 +21,8 @@ QUICK = 500  # images of a first answer
 class Evaluation:
     """A recipe beside its baseline, on the same images.
 
-    baseline, compressed: figures by name, as in `FIGURES`; those that were not asked for are absent. n: images behind
-    the accuracies. difference: of the accuracies, paired. ratio: of the latencies, paired. images: what
+    baseline, compressed: figures by name, as in `FIGURES` and `GAZE`; those that were not asked for are absent. n:
+    images behind the accuracies. difference: of the accuracies, paired. ratio: of the latencies, paired. images: what
     `open_images` takes; digest: names the images themselves. notes: sentences that belong beside the figures.
     """
 

@@ -11,19 +11,22 @@ from datetime import UTC, datetime
 from statistics import median
 
 from vitedge_core.evidence import Evidence, Quantity
+from vitedge_core.experiments.evaluation import GAZE
 from vitedge_core.experiments.pareto import front, knee
 from vitedge_core.experiments.runs import Run, machine
 from vitedge_core.recipe import Recipe
 
+GAINS = ("accuracy", *GAZE)  # what a chart can show upwards: the more the better
 COSTS = ("macs", "params", "weight_bytes", "peak_memory_bytes", "latency_seconds")
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A recipe with its accuracy on `n` images and its cost. `knee`: where the front bends most."""
+    """A recipe: its cost, what it is good for, its accuracy on `n` images. `knee`: where the front bends most."""
 
     recipe: Recipe
     cost: Quantity
+    gain: Quantity
     accuracy: Quantity
     n: int
     on_front: bool = False
@@ -53,19 +56,21 @@ def image_sets(runs: Iterable[Run]) -> tuple[ImageSet, ...]:
     return tuple(sorted(found.values(), key=lambda images: -images.runs))
 
 
-def points(runs: Sequence[Run], cost: str) -> tuple[Point, ...]:
+def points(runs: Sequence[Run], cost: str, gain: str = "accuracy") -> tuple[Point, ...]:
     """The points of a chart, in order of cost. A recipe measured more than once counts with most images.
 
     Args:
         runs: On one image set.
         cost: One of `COSTS`; a latency needs runs that were timed on this machine.
+        gain: One of `GAINS`; runs that do not know it are left out.
     """
     best: dict[str, Point] = {}
-    for point in _candidates(runs, cost):
+    known = [run for run in runs if gain in run.evaluation.compressed]
+    for point in _candidates(known, cost, gain):
         if point.key not in best or point.n >= best[point.key].n:
             best[point.key] = point
-    found = sorted(best.values(), key=lambda point: (point.cost.value, -point.accuracy.value))
-    plane = [(point.cost.value, -point.accuracy.value) for point in found]
+    found = sorted(best.values(), key=lambda point: (point.cost.value, -point.gain.value))
+    plane = [(point.cost.value, -point.gain.value) for point in found]
     bend = knee(plane)
     return tuple(
         replace(point, on_front=on, knee=number == bend)
@@ -101,17 +106,17 @@ def _flat(run: Run) -> dict[str, object]:
     return row | {f"library_{name}": number for name, number in run.versions}
 
 
-def _candidates(runs: Sequence[Run], cost: str) -> Iterable[Point]:
+def _candidates(runs: Sequence[Run], cost: str, gain: str) -> Iterable[Point]:
     if cost == "latency_seconds":
-        yield from _timed([run for run in runs if run.timed and run.machine == machine()])
+        yield from _timed([run for run in runs if run.timed and run.machine == machine()], gain)
         return
     for run in runs:
         measured = run.evaluation
-        yield _point(run.recipe.baseline, measured.baseline, measured.baseline[cost], measured.n)
-        yield _point(run.recipe, measured.compressed, measured.compressed[cost], measured.n)
+        yield _point(run.recipe.baseline, measured.baseline, measured.baseline[cost], measured.n, gain)
+        yield _point(run.recipe, measured.compressed, measured.compressed[cost], measured.n, gain)
 
 
-def _timed(runs: Sequence[Run]) -> Iterable[Point]:
+def _timed(runs: Sequence[Run], gain: str) -> Iterable[Point]:
     """Latencies that can be compared although they were taken at different times.
 
     Each run timed its baseline in turns with it, so its ratio holds whatever the machine was doing; the ratio times the
@@ -128,10 +133,10 @@ def _timed(runs: Sequence[Run]) -> Iterable[Point]:
             high = None if ratio.high is None else ratio.high * common
             latency = Quantity(ratio.value * common, "s", Evidence.MEASURED, source, low, high)
             uncut = Quantity(common, "s", Evidence.MEASURED, f"median over {len(own)} runs here")
-            yield _point(run.recipe.baseline, run.evaluation.baseline, uncut, run.evaluation.n)
+            yield _point(run.recipe.baseline, run.evaluation.baseline, uncut, run.evaluation.n, gain)
             if run.recipe.active:
-                yield _point(run.recipe, run.evaluation.compressed, latency, run.evaluation.n)
+                yield _point(run.recipe, run.evaluation.compressed, latency, run.evaluation.n, gain)
 
 
-def _point(recipe: Recipe, figures: Mapping[str, Quantity], cost: Quantity, n: int) -> Point:
-    return Point(recipe, cost, figures["accuracy"], n)
+def _point(recipe: Recipe, figures: Mapping[str, Quantity], cost: Quantity, n: int, gain: str) -> Point:
+    return Point(recipe, cost, figures[gain], figures["accuracy"], n)

@@ -27,7 +27,7 @@ from vitedge_core.models.trace import trace
 from vitedge_core.surgery.train import Loss, Progress, Schedule, fit
 
 TRAININGS = {
-    "digits_convnet": Training(images=160_000, lr=2e-3),
+    "digits_convnet": Training(images=224_000, lr=2e-3),
     "digits_vit_base": Training(images=440_000, lr=1e-3),
     "digits_vit_small": Training(images=256_000, lr=2e-3),
     "digits_swin": Training(images=320_000, lr=1.5e-3),

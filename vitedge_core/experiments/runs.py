@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from vitedge_core.errors import VitEdgeError
 from vitedge_core.evidence import Evidence, Quantity
-from vitedge_core.experiments.evaluation import QUICK, Evaluation
+from vitedge_core.experiments.evaluation import GAZE, QUICK, Evaluation
 from vitedge_core.experiments.store import storage_url, stored, study
 from vitedge_core.recipe import Recipe
 
@@ -65,6 +65,11 @@ class Run:
         """Whether it knows a latency."""
         return self.evaluation.ratio is not None
 
+    @property
+    def gazed(self) -> bool:
+        """Whether it knows where the model looks."""
+        return GAZE[0] in self.evaluation.compressed
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for the store."""
         return {
@@ -88,6 +93,7 @@ def measured(
     limit: int | None = QUICK,
     *,
     latency: bool = True,
+    gaze: bool = False,
     report: Report = lambda share, sentence: None,
     cancelled: Callable[[], bool] = lambda: False,
     origin: str = "",
@@ -100,15 +106,16 @@ def measured(
         VitEdgeError: As `evaluate`, or the store is out of reach.
         Cancelled: Nothing is kept.
     """
-    from vitedge_core.experiments.evaluate import evaluate, images_for, tested_on
+    from vitedge_core.experiments.evaluate import can_gaze, evaluate, images_for, tested_on
 
     chosen = images_for(recipe.model, images)
-    known = find(recipe, tested_on(recipe, chosen).digest, limit, latency=latency)
+    gaze = gaze and can_gaze(recipe.model, chosen)
+    known = find(recipe, tested_on(recipe, chosen).digest, limit, latency=latency, gaze=gaze)
     if known:
         report(1.0, "Measured before.")
         return known.evaluation
     start = time.monotonic()
-    evaluation = evaluate(recipe, chosen, limit, latency, report=report, cancelled=cancelled)
+    evaluation = evaluate(recipe, chosen, limit, latency, gaze=gaze, report=report, cancelled=cancelled)
     seconds = time.monotonic() - start
     weights = _weights(recipe.model)  # only now: the first use may have fetched them
     record(Run(evaluation, limit, chosen.title, weights, time.time(), seconds, origin, ENGINE, machine(), versions()))
@@ -127,17 +134,19 @@ def record(run: Run, url: str | None = None) -> None:
 
 
 def all_runs(url: str | None = None) -> tuple[Run, ...]:
-    """The runs, oldest first; of repetitions the latest, but a timed one rather than one that is not."""
+    """The runs, oldest first; of repetitions the latest, but a timed one, and one that knows where the model looks."""
     runs: dict[tuple[str, str, str, int], Run] = {}
     for run in _kept(url):
-        if run.key not in runs or run.timed >= runs[run.key].timed:
+        other = runs.get(run.key)
+        if other is None or (run.timed, run.gazed) >= (other.timed, other.gazed):
             runs[run.key] = run
     return tuple(sorted(runs.values(), key=lambda run: run.time))
 
 
 def find(
-    recipe: Recipe, digest: str, limit: int | None, *, latency: bool = False, url: str | None = None
-) -> Run | None:
+    recipe: Recipe, digest: str, limit: int | None, *, latency: bool = False, gaze: bool = False,
+    url: str | None = None,
+) -> Run | None:  # fmt: skip
     """The latest run of this recipe, with the weights its model has now; None if there is none.
 
     Args:
@@ -145,13 +154,14 @@ def find(
         digest: Of the images it is tested on.
         limit: How many of the images; the run must have been asked for as many or have seen exactly as many.
         latency: Whether it must know the latency too, measured on this machine.
+        gaze: Whether it must know where the model looks.
         url: Of the store.
     """
     weights = _weights(recipe.model)
     for run in reversed(_kept(url)):
         same = run.recipe.digest == recipe.digest and run.weights == weights and run.evaluation.digest == digest
         enough = limit in {run.limit, run.evaluation.n}
-        if same and enough and (not latency or (run.timed and run.machine == machine())):
+        if same and enough and (not latency or (run.timed and run.machine == machine())) and run.gazed >= gaze:
             return run
     return None
 

@@ -35,7 +35,7 @@ class Space:
     """Which recipes to measure, and how.
 
     images: a folder, "digits", or None for the model's own. limit: how many of them, None for all. latency: whether to
-    time the recipes too.
+    time the recipes too. gaze: whether to measure where they look, where the images have masks of their objects.
     """
 
     recipe: Recipe
@@ -43,6 +43,7 @@ class Space:
     images: str | None = None
     limit: int | None = 500
     latency: bool = False
+    gaze: bool = False
 
     @property
     def size(self) -> int:
@@ -109,6 +110,7 @@ class Space:
         return {
             "version": _VERSION, "recipe": self.recipe.to_dict(), "axes": axes,
             "images": self.images, "limit": self.limit, "latency": self.latency,
+            **({"gaze": True} if self.gaze else {}),  # absent, a sweep from before is the same sweep
         }  # fmt: skip
 
     @classmethod
@@ -119,7 +121,8 @@ class Space:
         try:
             axes = tuple(Axis(int(a["step"]), str(a["knob"]), tuple(a["values"])) for a in plain["axes"])
             images, limit = plain.get("images"), plain.get("limit", 500)
-            how = (images and str(images), limit and int(limit), bool(plain.get("latency", False)))
+            how = (images and str(images), limit and int(limit), bool(plain.get("latency", False)),
+                   bool(plain.get("gaze", False)))  # fmt: skip
             return cls(Recipe.from_dict(plain["recipe"]), axes, *how)
         except (KeyError, TypeError, ValueError) as error:
             raise VitEdgeError(

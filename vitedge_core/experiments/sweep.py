@@ -217,5 +217,12 @@ def _measure(space: Space, recipe: Recipe, report: Report, cancelled: Callable[[
     from vitedge_core.experiments.runs import measured
 
     return measured(
-        recipe, space.images, space.limit, latency=space.latency, report=report, cancelled=cancelled, origin=KIND
+        recipe,
+        space.images,
+        space.limit,
+        latency=space.latency,
+        gaze=space.gaze,
+        report=report,
+        cancelled=cancelled,
+        origin=KIND,
     ).compressed

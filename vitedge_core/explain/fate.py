@@ -7,7 +7,9 @@ are one vector of owners, and attention is carried back to the patches by sharin
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 import torch
 from torch import Tensor
@@ -77,3 +79,43 @@ class Fate:
         if self.owner[member] == GONE:
             return torch.empty(0, dtype=torch.long)
         return torch.nonzero(self.owner == self.owner[member]).flatten()
+
+
+class Became(StrEnum):
+    """What a block did to a token."""
+
+    KEPT = "kept"
+    MERGED = "merged"
+    DROPPED = "dropped"
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What a block did to an original token.
+
+    block: its number. became: merged where the token's company grew. companions: the original tokens in the same token
+    afterwards, itself included; none once it is dropped.
+    """
+
+    block: int
+    became: Became
+    companions: tuple[int, ...]
+
+
+def story(fates: Sequence[Fate], member: int) -> tuple[Turn, ...]:
+    """What happened to an original token in each block, up to the one that dropped it.
+
+    Args:
+        fates: After each block, in order.
+        member: The original token.
+    """
+    told: list[Turn] = []
+    company = 1
+    for block, fate in enumerate(fates):
+        together = tuple(fate.companions(member).tolist())
+        became = Became.DROPPED if not together else Became.MERGED if len(together) > company else Became.KEPT
+        told.append(Turn(block, became, together))
+        if became is Became.DROPPED:
+            break
+        company = len(together)
+    return tuple(told)

@@ -22,13 +22,14 @@ class Outcome:
     """A model's answers to n images of a set, in the set's order.
 
     predictions: [n] class numbers; correct: [n] bool; confidence: [n] probability of the answer; where: the set, in
-    words.
+    words; labels: [n] true classes, where they were kept.
     """
 
     predictions: Tensor
     correct: Tensor
     confidence: Tensor
     where: str
+    labels: Tensor | None = None
 
     @property
     def n(self) -> int:
@@ -84,11 +85,14 @@ def evaluate(
     if not answers:
         raise VitEdgeError(f"Not one image of {images.title} could be read.")
     predictions = torch.cat(answers).clone()  # out of inference mode
-    return Outcome(predictions, predictions == torch.cat(labels), torch.cat(sure).clone(), images.title)
+    truth = torch.cat(labels)
+    return Outcome(predictions, predictions == truth, torch.cat(sure).clone(), images.title, truth)
 
 
-def difference(baseline: Outcome, other: Outcome) -> Quantity:
+def difference(baseline: Outcome, other: Outcome, z: float = 1.96) -> Quantity:
     """How much more often `other` is right than `baseline` on the same images, as a share; negative is worse.
+
+    `z` is how many deviations wide the interval is on either side; 1.96 makes it 95 %.
 
     Interval: Newcombe, "Improved confidence intervals for the difference between binomial proportions based on paired
     data", Statistics in Medicine 17, 1998, method 10. Unlike a bootstrap it stays honest when no answer differs.
@@ -99,19 +103,21 @@ def difference(baseline: Outcome, other: Outcome) -> Quantity:
     gained = int((other.correct & ~baseline.correct).sum())
     lost = int((baseline.correct & ~other.correct).sum())
     both = int((baseline.correct & other.correct).sum())
-    low, high = _newcombe(both, gained, lost, n - both - gained - lost)
+    low, high = _newcombe(both, gained, lost, n - both - gained - lost, z)
+    level = f"{100 * math.erf(z / math.sqrt(2)):.3g} %"
     source = (
-        f"paired on the same {n:,} images of {baseline.where}: {lost:,} lost, {gained:,} gained; 95 % Newcombe interval"
+        f"paired on the same {n:,} images of {baseline.where}: {lost:,} lost, {gained:,} gained; {level} Newcombe "
+        "interval"
     )
     return Quantity((gained - lost) / n, "share", Evidence.MEASURED, source, low, high)
 
 
-def _newcombe(both: int, gained: int, lost: int, neither: int) -> tuple[float, float]:
+def _newcombe(both: int, gained: int, lost: int, neither: int, z: float) -> tuple[float, float]:
     """Interval of (gained - lost) / n from the counts of a two-by-two table."""
     n = both + gained + lost + neither
     after, before = (both + gained) / n, (both + lost) / n
-    low_after, high_after = wilson(both + gained, n)
-    low_before, high_before = wilson(both + lost, n)
+    low_after, high_after = wilson(both + gained, n, z)
+    low_before, high_before = wilson(both + lost, n, z)
     product = math.prod((both + gained, lost + neither, both + lost, gained + neither))
     agreement = both * neither - gained * lost
     if agreement > 0:

@@ -14,8 +14,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-BLOCK = 16  # channels that oneDNN keeps together
+BLOCK = 16 if torch.backends.cpu.get_cpu_capability() == "AVX512" else 8  # channels that oneDNN keeps together
 _SMALL = 20_480  # elements of an image up to which PyTorch takes its own kernel
+_MANY = 16  # images from which even pointwise convolutions go to oneDNN on one thread
 
 
 class Workspace(NamedTuple):
@@ -82,7 +83,7 @@ def _with_onednn(image: Tensor, weight: Tensor, steps: Steps) -> bool:
     taps = weight.shape[2:]
     spread = any(n != 1 for n in (*steps.stride, *steps.dilation, *taps))
     large = image.numel() > _SMALL or image.shape[0] > 1 or all(n > 3 for n in taps)
-    return (spread or image.shape[0] >= BLOCK) and (steps.groups > 1 or large)
+    return (spread or image.shape[0] >= _MANY) and (steps.groups > 1 or large)
 
 
 def _channels_last(image: Tensor) -> bool:

@@ -1,85 +1,121 @@
-"""Heat maps of attention over the image, all blocks at a glance, and the patches that tokens put together.
+"""Maps of two models: each by itself, one wiped over the other, their difference, and all blocks at a glance.
 
-Every map is a heat map over a grey copy of the image, so that colour always means attention. Scales are shared by
-whatever stands side by side, or the eye would compare colours that mean different things.
+Scales are shared by whatever stands side by side, or the eye would compare colours that mean different things.
 """
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
-from numpy.typing import NDArray
-from PIL import Image
-from plotly.subplots import make_subplots
 
-Pixels = NDArray[np.uint8]  # [side, side, 3]
-Map = NDArray[np.floating[Any]]  # [h, w], shares of all attention
+from vitedge_core.plots import canvas
+from vitedge_core.plots.canvas import Map, Pixels
 
-# Inferno: even steps of brightness, told apart by every kind of colour vision and in print. Its own first colour,
-# #000004, is one that Streamlit's theme takes for a place to put a colour of its own.
-SCALE = ["#03020A", "#1B0C41", "#4A0C6B", "#781C6D", "#A52C60", "#CF4446", "#ED6925", "#FB9B06", "#F7D13D", "#FCFFA4"]
-FRAME = "#0072B2"
-_SHARP = 384  # pixels a side that a small image is enlarged to, so that the browser does not blur it
-_QUIET = {
-    "showgrid": False,
-    "zeroline": False,
-    "showticklabels": False,
-    "showline": False,
-    "ticks": "",
-    "fixedrange": True,
-}
+SHARE = (".1~%", "share of attention")
+RELEVANCE = (".2~s", "relevance")
+_WIPE = 40  # positions of the slider between two maps
+_SIDE = 340  # pixels a side of the wiped map
 
 
-def side_by_side(
-    pixels: Pixels, maps: Sequence[tuple[str, Map | None]], opacity: float = 0.65, height: int = 400
-) -> go.Figure:
-    """The image in colour, then its maps, on one colour scale.
+def top_of(*maps: Map | None) -> float:
+    """Upper end of a scale that all of these share."""
+    return max((float(found.max()) for found in maps if found is not None), default=1.0) or 1.0
+
+
+def panel(
+    pixels: Pixels, found: Map | None, title: str, top: float, *, opacity: float = 0.65, patch: int | None = None,
+    unit: tuple[str, str] = SHARE,
+) -> go.Figure:  # fmt: skip
+    """One map over the grey image; None leaves the image, faded. Marks in every patch can be clicked.
 
     Args:
-        maps: A title and a map each; None leaves the bare image.
-        opacity: Of the maps, 0 to 1.
+        pixels: The image.
+        found: [h, w].
+        title: Whose map it is.
+        top: Upper end of the colour scale, from `top_of` all maps beside it.
+        opacity: Of the map, 0 to 1.
+        patch: The one that looks, to frame.
+        unit: Format and name of the values.
     """
-    titles = ["image", *[name for name, _ in maps]]
-    figure = make_subplots(1, len(titles), subplot_titles=titles, horizontal_spacing=0.02)
-    figure.add_layout_image(_placed(_source(pixels, grey=False), 0, 0), row=1, col=1)
-    picture = _source(pixels, grey=True)
-    for column, (_, found) in enumerate(maps, 2):
-        figure.add_layout_image(_placed(picture, 0, 0, opacity=1 if found is not None else 0.25), row=1, col=column)
-        if found is not None:
-            figure.add_trace(_heat(found, 0, 0, coloraxis="coloraxis", opacity=opacity), row=1, col=column)
-    _square(figure, len(titles))
+    figure = canvas.titled(canvas.square(pixels, faded=found is None, height=372), title)
+    if found is None:
+        return figure
+    form, name = unit
+    figure.add_trace(
+        canvas.heat(found, zmin=0, zmax=top, colorscale=canvas.SCALE, opacity=opacity, colorbar=canvas.bar(name, form))
+    )
+    figure.add_trace(canvas.marks(_grid(found), _said(found, form, name)))
+    return canvas.framed(figure, _grid(found), patch)
+
+
+def difference(
+    pixels: Pixels, before: Map, after: Map, *, opacity: float = 0.75, patch: int | None = None,
+    unit: tuple[str, str] = SHARE,
+) -> go.Figure:  # fmt: skip
+    """Compressed less baseline over the grey image: orange where it looks more, violet where less."""
+    moved = after - before
+    figure = canvas.titled(canvas.square(pixels, height=372), "difference")
+    figure.add_trace(signed(moved, top_of(np.abs(moved)), opacity, ("+" + unit[0], "compressed less baseline")))
+    figure.add_trace(canvas.marks(_grid(moved), _said(moved, "+" + unit[0], "more than the baseline")))
+    return canvas.framed(figure, _grid(moved), patch)
+
+
+def signed(found: Map, top: float, opacity: float, unit: tuple[str, str]) -> go.Heatmap:
+    """A map of values around zero."""
+    return canvas.heat(
+        found, zmin=-top, zmax=top, colorscale=canvas.SIGNED, opacity=opacity, colorbar=canvas.bar(unit[1], unit[0])
+    )
+
+
+def wipe(
+    pixels: Pixels, before: Map, after: Map, top: float, *, opacity: float = 0.65, unit: tuple[str, str] = SHARE
+) -> go.Figure:
+    """Both maps in one place: baseline left of the slider's edge, compressed right of it. It moves in the browser."""
+    figure, address = go.Figure(), canvas.source(pixels, grey=True)
+    for axis, found in (("", before), ("2", after)):
+        figure.add_layout_image(canvas.placed(address, 0, 0, axis=axis))
+        figure.add_trace(
+            canvas.heat(found, coloraxis="coloraxis", opacity=opacity).update(xaxis=f"x{axis}", yaxis=f"y{axis}")
+        )
+    figure.update_layout(xaxis=dict(canvas.QUIET), yaxis={"range": [1, 0], **canvas.QUIET},
+                         xaxis2={"anchor": "y2", **canvas.QUIET},
+                         yaxis2={"range": [1, 0], "anchor": "x2", **canvas.QUIET})  # fmt: skip
+    figure.update_layout(**_nested(_cut(0.5)))
+    steps = [
+        {"label": "", "method": "relayout", "args": [_cut(min(max(place / _WIPE, 0.004), 0.996))]}
+        for place in range(_WIPE + 1)
+    ]
+    below = {**canvas.bar(unit[1], unit[0]), "y": -0.14}
+    slider = {"active": _WIPE // 2, "steps": steps, "pad": {"t": 6, "l": 0, "r": 0}, "ticklen": 0, "x": 0, "len": 1,
+              "currentvalue": {"visible": False}, "bgcolor": canvas.FRAME, "activebgcolor": "#0072B2"}  # fmt: skip
     figure.update_layout(
-        height=height, margin={"l": 0, "r": 0, "t": 34, "b": 4}, plot_bgcolor="rgba(0,0,0,0)",
-        coloraxis={"colorscale": SCALE, "cmin": 0, "cmax": _top([found for _, found in maps]),
-                   "colorbar": {"title": {"text": "share of<br>attention"}, "tickformat": ".1~%", "thickness": 12,
-                                "outlinewidth": 0, "len": 0.9}},
+        width=_SIDE, height=_SIDE + 126, margin={"l": 0, "r": 0, "t": 26, "b": 100}, sliders=[slider],
+        coloraxis={"colorscale": canvas.SCALE, "cmin": 0, "cmax": top, "colorbar": below},
+        plot_bgcolor="rgba(0,0,0,0)", annotations=[_corner("◀ baseline", 0), _corner("compressed ▶", 1)],
     )  # fmt: skip
     return figure
 
 
-def groups(pixels: Pixels, owners: NDArray[np.integer[Any]], height: int = 400) -> go.Figure:
-    """The image beside its tokens: patches of one token share their mean colour, with a line between tokens.
+def _cut(edge: float) -> dict[str, Any]:
+    """Where both axes lie when the edge is at this share of the width."""
+    line = {"type": "line", "xref": "paper", "yref": "paper", "x0": edge, "x1": edge, "y0": 0, "y1": 1,
+            "line": {"color": canvas.FRAME, "width": 3}}  # fmt: skip
+    return {
+        "xaxis.domain": [0, edge], "xaxis.range": [0, edge], "xaxis2.domain": [edge, 1], "xaxis2.range": [edge, 1],
+        "shapes": [line],
+    }  # fmt: skip
 
-    Args:
-        owners: [h, w] the token of each patch, -1 where it was dropped.
-    """
-    figure = make_subplots(1, 2, subplot_titles=["image", "tokens"], horizontal_spacing=0.02)
-    figure.add_layout_image(_placed(_source(pixels, grey=False), 0, 0), row=1, col=1)
-    figure.add_layout_image(_placed(_source(_blended(pixels, owners), grey=False, smooth=False), 0, 0), row=1, col=2)
-    xs, ys = _borders(owners)
-    figure.add_trace(
-        go.Scatter(x=xs, y=ys, mode="lines", line={"color": "white", "width": 1.5}, hoverinfo="skip"), row=1, col=2
-    )
-    _square(figure, 2)
-    figure.update_layout(
-        height=height, margin={"l": 0, "r": 0, "t": 34, "b": 4}, plot_bgcolor="rgba(0,0,0,0)", showlegend=False
-    )
-    return figure
+
+def _nested(flat: dict[str, Any]) -> dict[str, Any]:
+    return {key.replace(".", "_"): value for key, value in flat.items()}
+
+
+def _corner(text: str, x: int) -> dict[str, Any]:
+    return {"text": text, "showarrow": False, "xref": "paper", "yref": "paper", "x": x, "y": 1.0,
+            "xanchor": "right" if x else "left", "yanchor": "bottom", "font": {"size": 14}}  # fmt: skip
 
 
 def strip(
@@ -88,37 +124,32 @@ def strip(
     """All blocks at a glance: a column for each block, a row for each model, one colour scale for each column.
 
     Args:
+        pixels: The image.
         rows: Name of a model and its maps, None where a block is gone.
         labels: Of the columns.
         chosen: The column to frame.
     """
     figure = go.Figure()
-    picture, gap = _source(pixels, grey=True, side=96), 0.08
+    picture, gap = canvas.source(pixels, grey=True, side=96), 0.08
     for down, (_, maps) in enumerate(rows):
         for across, found in enumerate(maps):
             x, y = across * (1 + gap), down * (1 + gap)
-            figure.add_layout_image(_placed(picture, x, y, opacity=1 if found is not None else 0.25))
+            figure.add_layout_image(canvas.placed(picture, x, y, opacity=1 if found is not None else 0.25))
             if found is not None:
-                top = _top([other[across] for _, other in rows])
-                figure.add_trace(_heat(found, x, y, zmin=0, zmax=top, colorscale=SCALE, showscale=False, opacity=0.8))
+                top = top_of(*[other[across] for _, other in rows])
+                style = {"zmin": 0, "zmax": top, "colorscale": canvas.SCALE, "showscale": False, "opacity": 0.8}
+                figure.add_trace(canvas.heat(_coarse(found), x, y, **style))
     centres = [across * (1 + gap) + 0.5 for across in range(len(labels))]
     heights = [down * (1 + gap) + 0.5 for down in range(len(rows))]
     figure.add_trace(_targets(centres, heights, labels, [name for name, _ in rows]))
     if chosen is not None:
         figure.add_shape(type="rect", x0=centres[chosen] - 0.54, x1=centres[chosen] + 0.54, y0=-0.04,
-                         y1=heights[-1] + 0.54, line={"color": FRAME, "width": 3})  # fmt: skip
-    ticks = {"showgrid": False, "zeroline": False, "fixedrange": True, "ticks": ""}
-    figure.update_xaxes(
-        range=[-0.06, centres[-1] + 0.56],
-        tickvals=centres,
-        ticktext=list(labels),
-        side="top",
-        constrain="domain",
-        **ticks,
-    )
+                         y1=heights[-1] + 0.54, line={"color": canvas.FRAME, "width": 3})  # fmt: skip
+    ticks = {"showgrid": False, "zeroline": False, "fixedrange": True, "ticks": "", "constrain": "domain"}
+    figure.update_xaxes(range=[-0.06, centres[-1] + 0.56], tickvals=centres, ticktext=list(labels), side="top", **ticks)
     figure.update_yaxes(
         range=[heights[-1] + 0.56, -0.06], tickvals=heights, ticktext=[name for name, _ in rows], scaleanchor="x",
-        constrain="domain", **ticks,
+        **ticks,
     )  # fmt: skip
     height = min(520, 60 + int(len(rows) * 1_150 / max(len(labels), 4)))
     figure.update_layout(height=height, margin={"l": 4, "r": 4, "t": 26, "b": 4}, plot_bgcolor="rgba(0,0,0,0)",
@@ -126,15 +157,16 @@ def strip(
     return figure
 
 
-def map_rows(maps: Sequence[tuple[str, Map | None]]) -> list[dict[str, Any]]:
-    """The table twin of `side_by_side`: every patch with its shares, the most looked at first."""
+def map_rows(maps: Sequence[tuple[str, Map | None]], *, percent: bool = True) -> list[dict[str, Any]]:
+    """The table twin of the maps: every patch with its values, the most looked at first."""
     known = [(title, found) for title, found in maps if found is not None]
     if not known:
         return []
     height, width = known[0][1].shape
+    form = ".2%" if percent else ".3g"
     patches = sorted(np.ndindex(height, width), key=lambda at: -max(float(found[at]) for _, found in known))
     return [
-        {"row": row + 1, "column": column + 1, **{title: f"{found[row, column]:.2%}" for title, found in known}}
+        {"row": row + 1, "column": column + 1, **{title: f"{found[row, column]:{form}}" for title, found in known}}
         for row, column in patches
     ]
 
@@ -146,34 +178,32 @@ def strip_rows(rows: Sequence[tuple[str, Sequence[Map | None]]], labels: Sequenc
     ]
 
 
-def group_rows(owners: NDArray[np.integer[Any]]) -> list[dict[str, Any]]:
-    """The table twin of `groups`: the tokens that stand for more than one patch, the largest first."""
-    members: dict[int, list[str]] = {}
-    for row, column in np.ndindex(*owners.shape):
-        members.setdefault(int(owners[row, column]), []).append(f"({row + 1}, {column + 1})")
-    merged = sorted((m for token, m in members.items() if token >= 0 and len(m) > 1), key=len, reverse=True)
-    return [{"patches": len(together), "row and column of each": " ".join(together)} for together in merged]
-
-
 def _peak(found: Map | None) -> str:
     if found is None:
         return "removed"
-    row, column = np.unravel_index(int(found.argmax()), found.shape)
-    return f"row {row + 1}, column {column + 1}: {found.max():.1%}"
+    return f"{canvas.place(int(found.argmax()), found.shape[1])}: {found.max():.1%}"
 
 
-def _top(maps: Sequence[Map | None]) -> float:
-    """Upper end of a scale that all of these share."""
-    return max((float(found.max()) for found in maps if found is not None), default=1.0) or 1.0
-
-
-def _heat(found: Map, x: float, y: float, **style: Any) -> go.Heatmap:
-    """A map on the unit square whose upper left corner is at x, y."""
+def _coarse(found: Map) -> Map:
+    """A small map of a fine grid, with the mean of four patches in each cell: it is some 60 pixels wide."""
     height, width = found.shape
-    return go.Heatmap(
-        z=np.round(found, 6), x0=x + 0.5 / width, dx=1 / width, y0=y + 0.5 / height, dy=1 / height,
-        hovertemplate="%{z:.2%} of the attention<extra></extra>", **style,
-    )  # fmt: skip
+    if height <= 28 or height % 2 or width % 2:
+        return found
+    return found.reshape(height // 2, 2, width // 2, 2).mean((1, 3))
+
+
+def _grid(found: Map) -> tuple[int, int]:
+    return found.shape[0], found.shape[1]
+
+
+def _said(found: Map, form: str, name: str) -> list[str]:
+    """What a patch says when it is pointed at."""
+    percent, sign = form.endswith("%"), "+" if form.startswith("+") else ""
+    values = [f"{value:{sign}.2%}" if percent else f"{value:{sign}.3g}" for value in found.flat]
+    return [
+        f"{canvas.place(patch, found.shape[1])}: {value} {name}<br>click: what does this patch look at?"
+        for patch, value in enumerate(values)
+    ]
 
 
 def _targets(
@@ -187,54 +217,3 @@ def _targets(
         hovertemplate="%{text}<extra></extra>", selected={"marker": {"opacity": 0}},
         unselected={"marker": {"opacity": 0}},
     )  # fmt: skip
-
-
-def _placed(source: str, x: float, y: float, *, opacity: float = 1.0) -> dict[str, Any]:
-    """An image on the unit square whose upper left corner is at x, y."""
-    return {"source": source, "xref": "x", "yref": "y", "x": x, "y": y, "sizex": 1, "sizey": 1,
-            "sizing": "stretch", "layer": "below", "opacity": opacity}  # fmt: skip
-
-
-def _square(figure: go.Figure, columns: int) -> None:
-    """Unit squares without axes, y downwards; in place."""
-    for column in range(1, columns + 1):
-        anchor = "x" if column == 1 else f"x{column}"
-        figure.update_xaxes(range=[0, 1], constrain="domain", **_QUIET, row=1, col=column)
-        figure.update_yaxes(range=[1, 0], scaleanchor=anchor, constrain="domain", **_QUIET, row=1, col=column)
-
-
-def _blended(pixels: Pixels, owners: NDArray[np.integer[Any]]) -> Pixels:
-    """The image with the mean colour of its token in every patch."""
-    small = np.asarray(Image.fromarray(pixels).resize(owners.shape[::-1], Image.Resampling.BOX), dtype=np.float64)
-    blended = small.copy()
-    for token in np.unique(owners):
-        blended[owners == token] = small[owners == token].mean(0)
-    return blended.round().astype(np.uint8)
-
-
-def _borders(owners: NDArray[np.integer[Any]]) -> tuple[list[float | None], list[float | None]]:
-    """Lines between neighbouring patches of different tokens, in a unit square; None lifts the pen."""
-    height, width = owners.shape
-    xs: list[float | None] = []
-    ys: list[float | None] = []
-    for row, column in np.argwhere(owners[:, 1:] != owners[:, :-1]):
-        x, y = (column + 1) / width, row / height
-        xs, ys = [*xs, x, x, None], [*ys, y, y + 1 / height, None]
-    for row, column in np.argwhere(owners[1:] != owners[:-1]):
-        x, y = column / width, (row + 1) / height
-        xs, ys = [*xs, x, x + 1 / width, None], [*ys, y, y, None]
-    return xs, ys
-
-
-def _source(pixels: Pixels, *, grey: bool, side: int = _SHARP, smooth: bool = True) -> str:
-    """The image as a PNG in a data address."""
-    picture = Image.fromarray(pixels)
-    if grey:
-        picture = picture.convert("L")
-    if max(picture.size) < side:
-        picture = picture.resize((side, side), Image.Resampling.BICUBIC if smooth else Image.Resampling.NEAREST)
-    elif side < _SHARP:
-        picture.thumbnail((side, side))
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG", compress_level=1)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

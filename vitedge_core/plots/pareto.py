@@ -1,4 +1,4 @@
-"""Accuracy against cost: measured recipes with their error bars, the front as a step line, the knee.
+"""Accuracy, or another gain, against cost: measured recipes with error bars, the front as a step line, the knee.
 
 Model is told by colour and shape, the front by filled marks, so the picture works without colour too.
 """
@@ -18,7 +18,7 @@ FRONT, KNEE = "#7E8C99", "#E69F00"
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A point as it is drawn: cost and accuracy with the ends of their intervals, and what a hover says.
+    """A point as it is drawn: cost and gain with the ends of their intervals, and what a hover says.
 
     key comes back when the mark is clicked; group is the model; label stands beside the mark; here: the recipe that the
     pages talk about now.
@@ -27,7 +27,7 @@ class Mark:
     key: str
     group: str
     cost: tuple[float, float, float]
-    accuracy: tuple[float, float, float]
+    gain: tuple[float, float, float]
     text: str
     on_front: bool = False
     knee: bool = False
@@ -35,20 +35,23 @@ class Mark:
     label: str = ""
 
 
-def pareto(marks: Sequence[Mark], title: str, suffix: str = "", height: int = 520) -> go.Figure:
-    """Cost to the right, accuracy upwards: better is left and up.
+def pareto(
+    marks: Sequence[Mark], title: str, suffix: str = "", height: int = 520, gain: str = "Accuracy"
+) -> go.Figure:  # fmt: skip
+    """Cost to the right, what is gained upwards: better is left and up.
 
     Args:
         marks: In order of cost.
         title: Of the cost axis.
         suffix: Unit after the metric prefix on that axis, such as "B" or "s".
         height: In pixels.
+        gain: Title of the axis upwards, which shows shares.
     """
     figure = go.Figure()
     groups = list(dict.fromkeys(mark.group for mark in marks))
     line = [mark for mark in marks if mark.on_front]
     figure.add_scatter(
-        x=[mark.cost[0] for mark in line], y=[mark.accuracy[0] for mark in line], mode="lines", name="Pareto front",
+        x=[mark.cost[0] for mark in line], y=[mark.gain[0] for mark in line], mode="lines", name="Pareto front",
         line={"shape": "hv", "color": FRONT, "width": 2, "dash": "dot"}, hoverinfo="skip",
     )  # fmt: skip
     for number, group in enumerate(groups):
@@ -60,10 +63,10 @@ def pareto(marks: Sequence[Mark], title: str, suffix: str = "", height: int = 52
     for mark in marks:
         if mark.label:
             figure.add_annotation(
-                x=mark.cost[0], y=mark.accuracy[2], text=mark.label, showarrow=False, yshift=10, font={"size": 11},
+                x=mark.cost[0], y=mark.gain[2], text=mark.label, showarrow=False, yshift=10, font={"size": 11},
                 xanchor="right", opacity=0.7,
             )  # fmt: skip
-    figure.update_yaxes(title="Accuracy", tickformat=".0%", automargin=True, zeroline=False)
+    figure.update_yaxes(title=gain, tickformat=".0%", automargin=True, zeroline=False)
     figure.update_xaxes(title=title, tickformat="~s", ticksuffix=suffix, automargin=True, zeroline=False)
     return figure.update_layout(
         height=height,
@@ -86,9 +89,9 @@ def _scatter(figure: go.Figure, marks: Sequence[Mark], number: int, *, on_front:
     look = {"size": 11, "symbol": shape} if on_front else {"size": 8, "symbol": f"{shape}-open", "opacity": 0.6}
     faint = _transparent(colour, 0.7 if on_front else 0.3)
     figure.add_scatter(
-        x=[mark.cost[0] for mark in marks], y=[mark.accuracy[0] for mark in marks], mode="markers",
+        x=[mark.cost[0] for mark in marks], y=[mark.gain[0] for mark in marks], mode="markers",
         name=marks[0].group if on_front else f"{marks[0].group}, not on the front",
-        marker={"color": colour, **look}, error_y=_bars([mark.accuracy for mark in marks], faint),
+        marker={"color": colour, **look}, error_y=_bars([mark.gain for mark in marks], faint),
         error_x=_bars([mark.cost for mark in marks], faint), customdata=[[mark.key] for mark in marks],
         text=[mark.text for mark in marks], hovertemplate="%{text}<extra></extra>",
         selected={"marker": {"opacity": 1}}, unselected={"marker": {"opacity": look.get("opacity", 1)}},
@@ -99,7 +102,7 @@ def _ring(figure: go.Figure, marks: Sequence[Mark], name: str, colour: str, shap
     """A larger outline around a few marks, which leaves hovering and clicking to them."""
     if marks:
         figure.add_scatter(
-            x=[mark.cost[0] for mark in marks], y=[mark.accuracy[0] for mark in marks], mode="markers", name=name,
+            x=[mark.cost[0] for mark in marks], y=[mark.gain[0] for mark in marks], mode="markers", name=name,
             marker={"symbol": f"{shape}-open", "size": 24, "color": colour, "line": {"width": 2.5}}, hoverinfo="skip",
         )  # fmt: skip
 

@@ -10,14 +10,16 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 Shares = NDArray[np.floating[Any]]  # [K] probabilities
-BEFORE, AFTER = "#9AA8B5", "#0072B2"
+BEFORE, AFTER, NEW = "#9AA8B5", "#0072B2", "#D55E00"
 
 
 def predictions(
     before: Shares, after: Shares, names: Sequence[str], truth: int | None = None,
     count: int = 5,
 ) -> go.Figure:  # fmt: skip
-    """The classes that either model finds most likely, with both probabilities; the true one is marked.
+    """The classes that either model finds most likely, with both probabilities.
+
+    The true class and the answer of each model are marked; an answer that flips has a colour of its own.
 
     Args:
         before: [K] probabilities.
@@ -28,18 +30,21 @@ def predictions(
     """
     shown = likeliest(before, after, count)[::-1]
     labels = [_marked(names[index], true=index == truth) for index in shown]
+    flips = int(before.argmax()) != int(after.argmax())
     figure = go.Figure()
     for name, values, colour in (("compressed", after, AFTER), ("baseline", before, BEFORE)):
         best = int(values.argmax())
+        new = flips and name == "compressed"
+        mark = " ◀ new answer" if new else " ◀"
         figure.add_trace(
             go.Bar(
                 name=name, y=labels, x=[float(values[index]) for index in shown], orientation="h",
-                marker={"color": colour},
-                text=[f"{values[index]:.1%}" + (" ◀" if index == best else "") for index in shown],
+                marker={"color": [NEW if new and index == best else colour for index in shown]},
+                text=[f"{values[index]:.1%}" + (mark if index == best else "") for index in shown],
                 textposition="outside", cliponaxis=False, hovertemplate="%{y}: %{x:.2%}<extra>" + name + "</extra>",
             )
         )  # fmt: skip
-    figure.update_xaxes(range=[0, 1.16], tickformat=".0%", fixedrange=True, tickvals=[0, 0.25, 0.5, 0.75, 1])
+    figure.update_xaxes(range=[0, 1.24], tickformat=".0%", fixedrange=True, tickvals=[0, 0.25, 0.5, 0.75, 1])
     figure.update_yaxes(type="category", fixedrange=True)
     figure.update_layout(
         height=70 + 46 * len(shown), barmode="group", bargap=0.3, bargroupgap=0.06,

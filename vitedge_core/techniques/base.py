@@ -210,3 +210,17 @@ class Technique(ABC):
 def settled(technique: Technique, **choices: Any) -> Any:
     """A copy of a frozen technique with its choice fields filled."""
     return dataclasses.replace(technique, **choices)
+
+
+def named_blocks(numbers: str, plan: Plan, owner: str) -> tuple[int, ...]:
+    """The blocks that a knob such as "2,5" names, from 0 and in order; none if it is empty.
+
+    Raises:
+        VitEdgeError: The plan has no such block; the sentence says which it has and names the knob, `owner`.
+    """
+    words = numbers.replace(",", " ").split()
+    for word in words:
+        if not (word.isascii() and word.isdigit() and int(word[:9]) < len(plan.blocks)):
+            known = f"the blocks 0 to {len(plan.blocks) - 1}" if plan.blocks else "no transformer blocks"
+            raise VitEdgeError(f"{owner} names {word[:20]!r}; {plan.model} has {known}.")
+    return tuple(sorted({int(word) for word in words}))

@@ -84,6 +84,28 @@ def _planned(recipe: Recipe) -> tuple[Planned, tuple[Cost, ...]]:
     return plans, tuple(cost(plan) for plan in plans.plans)
 
 
+def priced(recipe: Recipe, image: int, batch: int) -> tuple[Planned, Cost, Cost]:
+    """The plans, and what baseline and compressed model cost at this input size and batch; immutable, shared.
+
+    Raises:
+        VitEdgeError: The model is unknown or cannot take images of that size, or the batch is no number of images.
+    """
+    found = _priced(recipe, image, batch)
+    if not found[0].last.exact:
+        _priced.clear(recipe, image, batch)
+        found = _priced(recipe, image, batch)
+    return found
+
+
+@st.cache_resource(max_entries=256, show_spinner=False)
+def _priced(recipe: Recipe, image: int, batch: int) -> tuple[Planned, Cost, Cost]:
+    from vitedge_core.compress import plan_recipe
+    from vitedge_core.cost.report import cost
+
+    plans = plan_recipe(recipe, image)
+    return plans, cost(plans.plans[0], batch), cost(plans.last, batch)
+
+
 @st.cache_resource(show_spinner="Fitting the model of edge latencies, once; a few seconds …")
 def edge_latencies() -> EdgeLatencies:
     """The model of the published latencies, fitted."""
@@ -111,28 +133,6 @@ def _edge_rows(
     from vitedge_core.cost.edge_report import edge_rows as computed
 
     return computed(_planned.plans[0], _planned.last, targets, edge_latencies(), boards=_boards)
-
-
-def priced(recipe: Recipe, image: int, batch: int) -> tuple[Planned, Cost, Cost]:
-    """The plans, and what baseline and compressed model cost at this input size and batch; immutable, shared.
-
-    Raises:
-        VitEdgeError: The model is unknown or cannot take images of that size, or the batch is no number of images.
-    """
-    found = _priced(recipe, image, batch)
-    if not found[0].last.exact:
-        _priced.clear(recipe, image, batch)
-        found = _priced(recipe, image, batch)
-    return found
-
-
-@st.cache_resource(max_entries=256, show_spinner=False)
-def _priced(recipe: Recipe, image: int, batch: int) -> tuple[Planned, Cost, Cost]:
-    from vitedge_core.compress import plan_recipe
-    from vitedge_core.cost.report import cost
-
-    plans = plan_recipe(recipe, image)
-    return plans, cost(plans.plans[0], batch), cost(plans.last, batch)
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
@@ -196,7 +196,7 @@ def gallery(model: str, where: str) -> tuple[LabelledImages, tuple[int, ...]]:
 
 
 @st.cache_resource(max_entries=16, show_spinner="Carrying out the recipe and looking at the image …")
-def gaze(recipe: Recipe, images: str | None, digest: str, _image: Image.Image) -> Gaze:
+def gaze(recipe: Recipe, images: str | None, digest: str, _image: Image.Image, *, weighted: bool = False) -> Gaze:
     """What a model and what the recipe makes of it see in an image; `digest` names the image.
 
     Raises:
@@ -204,7 +204,7 @@ def gaze(recipe: Recipe, images: str | None, digest: str, _image: Image.Image) -
     """
     from vitedge_core.experiments.gaze import look
 
-    return look(recipe, _image, images)
+    return look(recipe, _image, images, weighted=weighted)
 
 
 @st.cache_resource(show_spinner="Predicting every published latency without its own rows …")

@@ -102,18 +102,24 @@ def read(recipe: Recipe, images: str | None) -> Reading:
     return Reading(best, running, stopped)
 
 
+def leave_a_core() -> None:
+    """Work for the measuring thread begins with this: one core stays for the pages."""
+    import torch
+
+    torch.set_num_threads(max(1, (os.cpu_count() or 2) - 1))
+
+
 def _work(stage: str, recipe: Recipe, images: str | None) -> Work:
     def work(report: Report, cancelled: Any) -> Evaluation:
-        import torch
-
         from vitedge_core.experiments.runs import measured
 
-        torch.set_num_threads(max(1, (os.cpu_count() or 2) - 1))  # one core stays for the pages
+        leave_a_core()
         if cancelled():
             raise Cancelled
         limit = QUICK_IMAGES if stage == QUICK else None
         return measured(
-            recipe, images, limit, latency=stage == FULL, report=report, cancelled=cancelled, origin="Build"
-        )
+            recipe, images, limit, latency=stage == FULL, gaze=stage == FULL, report=report, cancelled=cancelled,
+            origin="Build",
+        )  # fmt: skip
 
     return work

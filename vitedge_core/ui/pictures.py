@@ -1,4 +1,4 @@
-"""Choosing an image to look at: one of the test images, one by chance, or an upload."""
+"""Choosing an image to look at: one of the test images, one that the recipe hits hard, or an upload."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import streamlit as st
 from PIL import ImageOps
 
 from vitedge_core.datasets.uploads import EXTENSIONS, MAX_BYTES, read_image
-from vitedge_core.ui import cache, layout, state
+from vitedge_core.recipe import Recipe
+from vitedge_core.ui import cache, hardest, layout, state
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -20,8 +21,9 @@ if TYPE_CHECKING:
 
     from vitedge_core.datasets.sets import LabelledImages
 
-SAMPLES, UPLOAD = "samples", "upload"
-SOURCES = {SAMPLES: "Test images", UPLOAD: "Upload your own"}
+TILE = 104  # pixels: three in a row on a telephone
+SAMPLES, HARDEST, UPLOAD = "samples", "hardest", "upload"
+SOURCES = {SAMPLES: "Test images", HARDEST: "Hardest hit", UPLOAD: "Upload your own"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +37,16 @@ class Picture:
     mask: Tensor | None = None
 
 
-def pick(model: str) -> Picture | None:
-    """Let a person choose a test image or upload one; None while there is none."""
+def pick(recipe: Recipe) -> Picture | None:
+    """Let a person choose a test image, one that the recipe hits hard, or upload one; None while there is none."""
     row = st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute")
     chosen = row.segmented_control(
         "Image", list(SOURCES), default=SAMPLES, required=True, format_func=SOURCES.__getitem__, key="attention-source",
         persist_state="session",
     )  # fmt: skip
-    return _upload() if chosen == UPLOAD else _sample(model, row)
+    if chosen == UPLOAD:
+        return _upload()
+    return _hardest(recipe) if chosen == HARDEST else _sample(recipe.model, row)
 
 
 def _upload() -> Picture | None:
@@ -64,6 +68,7 @@ def _sample(model: str, row: DeltaGenerator) -> Picture | None:
         )
         return None
     images, gallery = cache.gallery(model, where)
+    st.caption(f"From {images.title}." if where != state.images() else f"From {images.title}, named on the Build page.")
     kept = f"attention-sample {where}"
     chosen = min(state.recall(kept, gallery[0]), len(images) - 1)
     row.button(
@@ -71,11 +76,27 @@ def _sample(model: str, row: DeltaGenerator) -> Picture | None:
         help="Any of the test images, by chance.",
     )  # fmt: skip
     shown = gallery if chosen in gallery else (*gallery, chosen)
-    for column, index in zip(st.columns(len(shown), vertical_alignment="bottom"), shown, strict=True):
-        with column:
-            _tile(images, index, kept, chosen=index == chosen)
-    mask = images.mask(chosen) if hasattr(images, "mask") else None  # type: ignore[attr-defined]
-    return _picture(images.image(chosen), f"test image {chosen + 1:,}", images.label(chosen), mask)
+    with st.container(horizontal=True, gap="small"):
+        for index in shown:
+            with st.container(width=TILE, gap="small"):
+                _tile(images, index, kept, chosen=index == chosen)
+    return _of(images, chosen)
+
+
+def _hardest(recipe: Recipe) -> Picture | None:
+    where = cache.test_images(recipe.model, state.images())
+    if where is None or not recipe.active:
+        why = "Add a step to the recipe first" if where else f"There are no test images for {recipe.model} here"
+        layout.empty("trending_down", f"{why}; then the images that it hits hardest can be found.")
+        return None
+    kept = f"attention-hardest {where}"
+    chosen = hardest.pick(recipe, where, state.recall(kept), kept)
+    return None if chosen is None else _of(cache.gallery(recipe.model, where)[0], chosen)
+
+
+def _of(images: LabelledImages, index: int) -> Picture:
+    mask = images.mask(index) if hasattr(images, "mask") else None  # type: ignore[attr-defined]
+    return _picture(images.image(index), f"test image {index + 1:,}", images.label(index), mask)
 
 
 def _tile(images: LabelledImages, index: int, kept: str, *, chosen: bool) -> None:

@@ -8,7 +8,6 @@ import streamlit as st
 
 from vitedge_core.text.human import human, interval
 from vitedge_core.ui import cache, measuring, quantity, state, waiting
-from vitedge_core.ui.worker import Stage
 
 if TYPE_CHECKING:
     from vitedge_core.compress import Planned
@@ -53,21 +52,15 @@ def _reason(planned: Planned, reason: Reason) -> None:
 
 def _counter_proof(recipe: Recipe, other: Counter) -> None:
     """The button, the wait, and both latencies."""
-    key = (f"proof {other.cause.name}", recipe.digest, other.recipe.digest)
-    cache.leave_but(key, purposes=(key[0],))
     missing = cache.without_weights(recipe.model)
-    task = cache.found(key)
-    if task is not None and task.stage is Stage.DONE:
-        _proof(task.result, other)
+    if missing:
+        st.caption(missing)
         return
-    with st.container(horizontal=True, vertical_alignment="center"):
-        busy = task is not None and task.active
-        if st.button("Show the counter-proof", key=key[0], icon=":material/balance:", disabled=bool(missing) or busy):
-            cache.worker().forget(key)
-            cache.background(key, _work(recipe, other), order=-1)
-            st.rerun()
-        st.caption(missing or f"The same recipe, but {other.title}; timed beside it.")
-    waiting.line(key, "Counter-proof")
+    key = (f"proof {other.cause.name}", recipe.digest, other.recipe.digest)
+    why = f"The same recipe, but {other.title}; timed beside it."
+    proof = waiting.result_of(key, _work(recipe, other), "Show the counter-proof", why)
+    if proof is not None:
+        _proof(proof, other)
 
 
 def _work(recipe: Recipe, other: Counter) -> Any:

@@ -65,9 +65,9 @@ def _device() -> tuple[Device, int]:
         )  # fmt: skip
         label = "Measure this machine" if THIS_MACHINE not in names else "Measure this machine again"
         if st.button(label, key="roofline-machine", icon=":material/speed:", type="tertiary"):
-            cache.worker().forget(_MACHINE)
+            waiting.start(_MACHINE)
             cache.background(_MACHINE, _measure_machine)
-    waiting.line(_MACHINE, "Measuring this machine")
+    waiting.line(_MACHINE)
     return device, bits
 
 

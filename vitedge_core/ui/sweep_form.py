@@ -42,7 +42,11 @@ def form(recipe: Recipe) -> None:
             "Time each recipe too", key="sweep-latency",
             help="Some seconds more for each: recipe and uncompressed model run in turns.",
         )  # fmt: skip
-    _offer(Space(recipe, axes, state.images(), limit or None, latency))
+        gaze = st.toggle(
+            "Where each looks, too", key="sweep-gaze",
+            help="Some seconds more for each, on images whose objects have masks: does it still look at the object?",
+        )  # fmt: skip
+    _offer(Space(recipe, axes, state.images(), limit or None, latency, gaze))
 
 
 def _offer(space: Space) -> None:

@@ -49,11 +49,11 @@ def digits_vit_small(pretrained: bool = False, **kwargs: Any) -> VisionTransform
 
 @register_model
 def digits_convnet(pretrained: bool = False, **kwargs: Any) -> ByobNet:
-    """Residual convolutional network, the teacher: 24x24, 12x12 and 6x6 maps of 32, 64 and 96 channels; 0.2 M."""
+    """Residual convolutional network, the teacher: 24x24, 12x12 and 6x6 maps of 32, 64 and 128 channels; 0.7 M."""
     shape = ByoModelCfg(
         blocks=tuple(
             ByoBlockCfg(type="basic", d=depth, c=width, s=stride, gs=0, br=1.0)
-            for depth, width, stride in ((1, 32, 1), (1, 64, 2), (1, 96, 2))
+            for depth, width, stride in ((1, 32, 1), (2, 64, 2), (2, 128, 2))
         ),
         stem_chs=32, stem_type="3x3", stem_pool="", act_layer="relu",
     )  # fmt: skip

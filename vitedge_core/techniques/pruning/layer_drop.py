@@ -21,7 +21,7 @@ from vitedge_core.surgery.blocks import drop_blocks
 from vitedge_core.surgery.host import blocks
 from vitedge_core.surgery.importance import influences
 from vitedge_core.surgery.ranking import removed
-from vitedge_core.techniques.base import Card, Context, Family, Technique, knob, settled, text
+from vitedge_core.techniques.base import Card, Context, Family, Technique, knob, named_blocks, settled, text
 
 
 @register
@@ -116,12 +116,7 @@ class LayerDrop(Technique):
 
     def _named(self, plan: Plan) -> tuple[int, ...]:
         """The blocks the knob names, in order; none if it is empty."""
-        last = len(plan.blocks) - 1
-        words = self.blocks.replace(",", " ").split()
-        for word in words:
-            if not (word.isascii() and word.isdigit() and int(word[:9]) <= last):
-                raise VitEdgeError(f"layer_drop.blocks names {word[:20]!r}; {plan.model} has the blocks 0 to {last}.")
-        named = tuple(sorted({int(word) for word in words}))
+        named = named_blocks(self.blocks, plan, "layer_drop.blocks")
         if len(_first_that_may_go(named, plan, len(named))) < len(named):
             raise VitEdgeError(
                 "layer_drop.blocks would empty the model or one of its stages; leave at least one block in each."

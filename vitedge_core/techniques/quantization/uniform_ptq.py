@@ -23,7 +23,18 @@ from vitedge_core.registry import register
 from vitedge_core.surgery.grid import AFFINE, FLOAT, MINMAX, MSE, OBSERVERS, SYMMETRIC, Grid, Scale, Watch, fit
 from vitedge_core.surgery.open_attention import opened, opens, operand_paths
 from vitedge_core.surgery.replace import Quantised, put, takes_grids, with_grids
-from vitedge_core.techniques.base import Card, Context, Family, Technique, choice, knob, settled, switch
+from vitedge_core.techniques.base import (
+    Card,
+    Context,
+    Family,
+    Technique,
+    choice,
+    knob,
+    named_blocks,
+    settled,
+    switch,
+    text,
+)
 
 MOST_BITS = 16  # more are kept as float32
 CHANNEL, TENSOR = "channel", "tensor"
@@ -53,7 +64,8 @@ class UniformPtq(Technique):
         one per output channel or one for all; those of activations are observed while calibration images pass. The
         observer takes the extremes, leaves out the outermost 0.01 %, or looks for the range with the smallest squared
         error. Inputs of linear layers and convolutions and both operands of both attention products are rounded;
-        norms, softmax, GELU, biases, sums and the image itself stay float.
+        norms, softmax, GELU, biases, sums and the image itself stay float. Blocks that suffer most can be spared: they
+        keep more bits than the rest (What broke shows which).
 
     Cost:
         The file shrinks with the bits: b / 32 of the weights, plus a scale for each channel or tensor. MACs stay. The
@@ -109,12 +121,25 @@ class UniformPtq(Technique):
         LIKE_THE_REST, LIKE_THE_REST, EIGHT, IN_FLOAT, label="First and last layer",
         help="What the first layer and the classifier get when that is more bits than the rest.",
     )  # fmt: skip
+    keep: str = text(
+        "",
+        label="Blocks to spare",
+        help="Numbers of blocks, from 0, such as 2,5, that keep more bits than the rest; empty spares none.",
+    )
+    keep_bits: int = knob(
+        8, 2, 32, 1, label="Bits of spared blocks",
+        help="Of weights and activations in these blocks, where that is more than the rest gets.",
+    )  # fmt: skip
     sites: tuple[Site, ...] | None = None
 
     def supports(self, plan: Plan) -> str | None:
         """Anything with weights, once."""
         if plan.quantised:
             return "The model is quantised already: change the bits of that step instead of adding another."
+        try:
+            named_blocks(self.keep, plan, "uniform_ptq.keep")
+        except VitEdgeError as error:
+            return str(error)
         if not self._sites(plan) and min(self.w_bits, self.a_bits) <= MOST_BITS:
             return f"{plan.model} has no linear layer or convolution whose weights could be quantised."
         skeleton = _skeleton(plan.model)
@@ -157,18 +182,26 @@ class UniformPtq(Technique):
 
     def _sites(self, plan: Plan) -> tuple[Site, ...]:
         """What is rounded with how many bits. The first layer sees the image, which is left as it is."""
+        spared = named_blocks(self.keep, plan, "uniform_ptq.keep")
         layers = [op for op in plan.ops if op.weights and op.macs]
         sites = []
         for number, op in enumerate(layers):
-            w_bits, a_bits = self._bits(is_end=number == 0 or op.kind is Kind.HEAD)
+            is_end = number == 0 or op.kind is Kind.HEAD
+            w_bits, a_bits = self._bits(self._least(is_end=is_end, is_spared=op.block in spared))
             sites.append(Site(op.path, w_bits, a_bits if number else FLOAT))
         if self.attention:
-            inner = [f"{block.path}.attn" for block in plan.blocks if block.attention != "other"]
-            sites += [Site(path, FLOAT, self._bits(is_end=False)[1], attention=True) for path in inner]
+            for number, block in enumerate(plan.blocks):
+                if block.attention != "other":
+                    a_bits = self._bits(self._least(is_spared=number in spared))[1]
+                    sites.append(Site(f"{block.path}.attn", FLOAT, a_bits, attention=True))
         return tuple(site for site in sites if min(site.w_bits, site.a_bits) < FLOAT)
 
-    def _bits(self, *, is_end: bool) -> tuple[int, int]:
-        least = {LIKE_THE_REST: 0, EIGHT: 8, IN_FLOAT: FLOAT}[self.ends] if is_end else 0
+    def _least(self, *, is_end: bool = False, is_spared: bool = False) -> int:
+        """The fewest bits that a layer at an end of the network, or in a spared block, may get."""
+        at_ends = {LIKE_THE_REST: 0, EIGHT: 8, IN_FLOAT: FLOAT}[self.ends] if is_end else 0
+        return max(at_ends, self.keep_bits if is_spared else 0)
+
+    def _bits(self, least: int) -> tuple[int, int]:
         w_bits, a_bits = max(self.w_bits, least), max(self.a_bits, least)
         return w_bits if w_bits <= MOST_BITS else FLOAT, a_bits if a_bits <= MOST_BITS else FLOAT
 
