@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -214,6 +215,9 @@ def test_files_that_cannot_be_read(tmp_path):
 
 def test_a_space_comes_back_as_it_was():
     assert Space.from_dict(json.loads(json.dumps(SPACE.to_dict()))) == SPACE
+    looking = replace(SPACE, gaze=True)
+    assert Space.from_dict(json.loads(json.dumps(looking.to_dict()))) == looking
+    assert "gaze" not in SPACE.to_dict(), "a sweep begun before it existed must resume"
 
 
 @given(st.integers(1, 30), st.floats(0, 1), st.floats(0, 1))

@@ -46,10 +46,16 @@ def verdict(broke: WhatBroke) -> None:
     text = " ".join((_where(broke), _answers(broke), _sight(broke), _class(broke)))
     if not below(lost):
         st.success(text, icon=":material/check_circle:")
-    elif lost.value > -0.05:
-        st.warning(text, icon=":material/healing:")
-    else:
+    elif _severe(broke):
         st.error(text, icon=":material/heart_broken:")
+    else:
+        st.warning(text, icon=":material/healing:")
+
+
+def _severe(broke: WhatBroke) -> bool:
+    """Whether so much of the accuracy is gone that nobody would ship the model."""
+    lost = broke.agreement.difference
+    return below(lost) and lost.value <= SEVERE
 
 
 def below(change: Quantity) -> bool:
@@ -67,7 +73,8 @@ def _where(broke: WhatBroke) -> str:
     drift = broke.divergence
     known = [layer for layer in drift.layers if layer.sqnr is not None]
     if drift.first is not None and drift.first.sqnr is not None:
-        told = f"**{drift.first.name} is where it falls apart**: {_error(drift.first.sqnr)}"
+        fate = "is where it falls apart" if _severe(broke) else "is the first to fall off"
+        told = f"**{drift.first.name} {fate}**: {_error(drift.first.sqnr)}"
         guilty = drift.guilty
         if guilty is not None and guilty is not drift.first and guilty.alone is not None:
             how = "the removed" if guilty.removed else "by itself"
@@ -77,7 +84,7 @@ def _where(broke: WhatBroke) -> str:
         return "Nothing of the network could be compared layer by layer."
     worst = min(known, key=lambda layer: layer.sqnr.value)  # type: ignore[union-attr]
     assert worst.sqnr is not None
-    return f"**No {drift.kind} falls apart**: {worst.name} strays furthest, {_error(worst.sqnr)}."
+    return f"**No {drift.kind} falls off**: {worst.name} strays furthest, {_error(worst.sqnr)}."
 
 
 def _error(sqnr: Quantity) -> str:
