@@ -1,4 +1,4 @@
-"""Deletion and insertion: does it matter to the model what its map calls important?
+"""Deletion and insertion: whether what a map calls important matters to the model.
 
 Petsiuk, Das and Saenko, "RISE: Randomized Input Sampling for Explanation of Black-box Models", BMVC 2018,
 arXiv:1806.07421, section 4.3. Patches are taken out in the order of the map, most important first, and replaced by the
