@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 LIMITS = {500: "500, a first look", 0: "all"}
 PURPOSE = "broke"
+SEVERE = -0.05  # change of the accuracy
 
 
 def found(recipe: Recipe, baseline_macs: float, limit: int) -> WhatBroke | None:
