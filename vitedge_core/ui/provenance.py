@@ -124,8 +124,9 @@ def edge_rows() -> list[dict[str, Any]]:
     return [
         {
             "Held out": line.held_out, "Rows of": line.of, "Method": line.method, "Rows": line.rows,
-            "Median error (%)": 100 * line.median, "Within 1.5x (%)": 100 * line.within_1_5,
-            "Within 2x (%)": 100 * line.within_2, "80 % interval holds (%)": line.covered and 100 * line.covered,
+            "Median error (%)": round(100 * line.median, 1), "Within 1.5x (%)": round(100 * line.within_1_5, 1),
+            "Within 2x (%)": round(100 * line.within_2, 1),
+            "80 % interval holds (%)": line.covered and round(100 * line.covered),
         }
         for line in cache.edge_errors()
     ]  # fmt: skip
