@@ -15,7 +15,8 @@ import pytest
 
 from tests.unit.test_own_devices import board
 from vitedge_core import __main__ as cli
-from vitedge_core.__main__ import main, scalar, step_of
+from vitedge_core.__main__ import main
+from vitedge_core.cli.asking import scalar, step_of
 from vitedge_core.datasets import wild_digits
 from vitedge_core.errors import VitEdgeError
 from vitedge_core.experiments.runs import all_runs
@@ -317,7 +318,8 @@ def test_help_imports_nothing_heavy():
     code = (
         "import sys; from vitedge_core.__main__ import main\n"
         "try: main(['--help'])\n"
-        "except SystemExit: pass\n"
+        "except SystemExit as left: assert left.code == 0\n"
+        "else: raise AssertionError('no help was printed')\n"
         "assert not {'torch', 'timm', 'optuna', 'numpy'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
