@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from timm.models.efficientvit_mit import LiteMLA
+from timm.models.mobilevit import MobileVitBlock
 from timm.models.pvt_v2 import Attention as PooledAttention
 from timm.models.swin_transformer import SwinTransformer, window_partition
 from timm.models.vision_transformer import VisionTransformer
@@ -20,6 +21,7 @@ from torch.overrides import _len_torch_function_stack
 import vitedge_core.models.bundled.architectures  # noqa: F401  registers the bundled networks
 from vitedge_core.explain import placement
 from vitedge_core.explain.attention import all_maps, attention_map, one_patch, rollout, rollout_map
+from vitedge_core.explain.fate import Fate
 from vitedge_core.explain.observer import observe
 from vitedge_core.models import own
 from vitedge_core.models.build import build, input_size
@@ -245,6 +247,22 @@ def test_mass_is_conserved_after_merging(r, seed, pooled):
     assert torch.allclose(rollout(seen).sum(-1), torch.ones(()), atol=1e-5)
 
 
+@settings(max_examples=15, deadline=None)
+@given(st.sampled_from(["class token", "distilled", "registers", "swin", "pvt", "merging"]), st.integers(0, 99))
+def test_whoever_looks_spends_all_of_their_attention(name, seed):
+    """Any mixture of tokens, in any block, has one unit to spend, and it arrives at patches or prefix tokens."""
+    model = MODELS[name]()
+    seen = observe(model, image(model, seed))
+    tokens = seen.prefix + seen.grid[0] * seen.grid[1]
+    rows = torch.rand(2, tokens, generator=torch.Generator().manual_seed(seed))
+    rows = rows / rows.sum(-1, keepdim=True)
+    for block in seen.blocks:
+        arrived = block.fate.spread(block.look(block.fate.gather(rows)))
+        assert (arrived >= 0).all()
+        assert torch.allclose(arrived.sum(-1), torch.ones(()), atol=1e-5)
+    assert torch.allclose(rollout(seen, rows).sum(-1), torch.ones(()), atol=1e-5)
+
+
 def test_merged_patches_share_and_the_tokens_are_those_of_the_plan():
     model = merging(3)
     seen = observe(model, image(model))
@@ -307,6 +325,15 @@ def test_pooled_keys_go_back_to_the_patches_they_were_made_of():
     assert torch.allclose(rows[:, key], rows[:, key + 16 + 1], atol=1e-7)
 
 
+@pytest.mark.parametrize("shape", [(1, 3, 17, 9), (1, 3, 9, 17), (2, 3, 17, 17)])
+def test_attention_of_another_shape_is_no_map(shape):
+    model = vit()
+    block = model.blocks[0]
+    look = placement.Look("blocks.0", block, block.attn, torch.zeros(1, 17, 48), torch.ones(shape))
+    with pytest.raises(placement.UnmappableError, match="no map"):
+        placement.plain(look, Fate.untouched(17))
+
+
 @pytest.mark.parametrize(("side", "linear"), [((10, 7), False), ((10, 7), True), ((14, 14), True)])
 def test_pooled_keys_hold_shares_on_any_grid(side, linear):
     attn = PooledAttention(8, num_heads=1, sr_ratio=4, linear_attn=linear)
@@ -316,6 +343,19 @@ def test_pooled_keys_hold_shares_on_any_grid(side, linear):
     right = attn.pool(grid) if linear else nn.functional.avg_pool2d(grid, 4)  # type: ignore[misc]
     assert torch.allclose(keys @ tokens, right.flatten(2)[0].T, atol=1e-6)
     assert torch.allclose(keys.sum(-1), torch.ones(len(keys)))
+
+
+def test_groups_of_pixels_are_those_that_mobilevit_unfolds():
+    """The numbers of the pixels, unfolded by timm, end up where the probabilities say they are."""
+    model = MODELS["unfolded"]()
+    found = observe(model, image(model)).blocks[0]
+    block: Any = next(m for m in model.modules() if isinstance(m, MobileVitBlock))
+    block.conv_kxk, block.conv_1x1, block.conv_fusion = nn.Identity(), nn.Identity(), None
+    given: list[Tensor] = []
+    block.transformer.register_forward_pre_hook(lambda _, arguments: given.append(arguments[0]))
+    with torch.no_grad():
+        block(torch.arange(64.0).view(1, 1, 8, 8).expand(1, *block.norm.normalized_shape, 8, 8))
+    assert torch.equal(found.places, given[0][..., 0].long())
 
 
 def test_linear_attention_times_values_is_what_the_module_makes():

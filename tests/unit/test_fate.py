@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vitedge_core.explain.fate import GONE, Fate
+from vitedge_core.explain.fate import GONE, Became, Fate, story
 
 
 @st.composite
@@ -62,3 +62,24 @@ def test_patches_of_a_coarser_grid_are_neighbours():
     assert fate.owner.view(4, 6)[:2, :4].tolist() == [[0, 0, 1, 1], [0, 0, 1, 1]]
     assert fate.sizes.tolist() == [4] * 6
     assert Fate.pooled((7, 7), (4, 4)).sizes.view(4, 4)[0].tolist() == [4, 4, 4, 2]  # Swin pads an odd grid
+
+
+def test_a_story_tells_when_company_grew_and_ends_with_the_drop():
+    first = Fate.untouched(4).then(torch.tensor([0, 1, 1, 2]), 3)
+    second = first.then(torch.arange(3), 3)
+    third = second.then(torch.tensor([0, 1, 1]), 2)
+    fourth = third.then(torch.tensor([0, GONE]), 1)
+    told = story((first, second, third, fourth, fourth), 1)
+    assert [turn.became for turn in told] == [Became.MERGED, Became.KEPT, Became.MERGED, Became.DROPPED]
+    assert [turn.companions for turn in told] == [(1, 2), (1, 2), (1, 2, 3), ()]
+    assert [turn.became for turn in story((first, fourth), 0)] == [Became.KEPT, Became.KEPT]
+
+
+@given(merged(), st.integers(0, 9))
+def test_a_story_names_everybody_in_the_token_and_nobody_else(fate, seed):
+    member = seed % len(fate.owner)
+    (turn,) = story((fate,), member)
+    assert set(turn.companions) == {
+        other for other in range(len(fate.owner)) if fate.owner[other] == fate.owner[member]
+    }
+    assert (turn.became is Became.MERGED) == (len(turn.companions) > 1)

@@ -121,18 +121,15 @@ def _cut_open(block: nn.Module, attn: Any, cut: _Cut) -> Iterator[None]:
     def enter(module: nn.Module, given: tuple[Any, ...]) -> None:
         passing[:] = [given[0].values if isinstance(given[0], Tokens) else given[0]]
 
-    def alone(module: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
-        return (given[0].detach(), *given[1:])  # what passes by must not count as what the heads make of it
-
     def meet(module: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
         batch = len(passing[0])
         by_image = given[0].unflatten(0, (batch, -1)) if len(given[0]) != batch else given[0]  # windows of one image
+        # cut off, so that the slope of what passes by is not also that of what the heads make of it
         _, through = cut(passing[0], by_image.detach().requires_grad_())
         return (through.reshape(given[0].shape), *given[1:])
 
     hooks = [
         block.register_forward_pre_hook(enter),
-        attn.register_forward_pre_hook(alone),
         attn.proj.register_forward_pre_hook(meet),
     ]
     try:

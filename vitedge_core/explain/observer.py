@@ -79,7 +79,11 @@ def _observed(shell: nn.Module, image: Tensor, toward: int | None) -> Observatio
 
 @contextmanager
 def _followed(merging: MergingBlocks | None) -> Iterator[list[Fate]]:
-    """What the original tokens belong to after each block of a model that merges; empty for any other."""
+    """What the original tokens belong to after each block of a model that merges; empty for any other.
+
+    Tokens that know their owners are put back in their places after the last block, which changes nothing for a
+    classifier that reads only tokens that never merge.
+    """
     fates: list[Fate] = []
 
     def ask(module: nn.Module, given: tuple[Tokens]) -> tuple[Tokens]:
@@ -91,13 +95,10 @@ def _followed(merging: MergingBlocks | None) -> Iterator[list[Fate]]:
         assert tokens.owners is not None
         fates.append(Fate(tokens.owners[0], tokens.values.shape[1]))
 
-    def forget(module: nn.Module, given: object, tokens: Tokens) -> Tokens:
-        return tokens if merging is not None and merging.restores else tokens._replace(owners=None)
-
     blocks = list(merging) if merging is not None else []
     hooks = [block.register_forward_hook(note) for block in blocks]
     if blocks:
-        hooks += [blocks[0].register_forward_pre_hook(ask), blocks[-1].register_forward_hook(forget)]
+        hooks.append(blocks[0].register_forward_pre_hook(ask))
     try:
         yield fates
     finally:
