@@ -5,6 +5,7 @@ The latency model is the real one, fitted to the rows of a few devices, so that 
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,14 @@ def test_the_budget_says_what_fits_and_maybe_where_it_lies_inside_the_interval()
     app.number_input(key="edge-mb").set_value(0.001).run()
     assert set(rows(app)["fits"]) == {"✗ no"}
     assert set(rows(app)["memory"]) == {"✗ no"}
+
+
+def test_the_budget_is_a_line_in_the_chart():
+    app = page()
+    app.number_input(key="edge-ms").set_value(20.0).run()
+    layout = json.loads(app.get("plotly_chart")[0].proto.spec)["layout"]
+    assert [shape["x0"] for shape in layout["shapes"]] == [0.02]
+    assert [10 ** note["x"] for note in layout["annotations"]] == pytest.approx([0.02])  # the axis is logarithmic
 
 
 def test_energy_has_a_budget_too():

@@ -96,7 +96,9 @@ def bars(rows: Sequence[Bar], tell: Callable[[float], str], budget: float | None
         _layout(100 + 34 * len(rows)),
     )  # fmt: skip
     if budget is not None:
-        figure.add_vline(x=budget, line={"color": RED, "dash": "dash", "width": 2}, annotation_text="budget")
+        figure.add_vline(x=budget, line={"color": RED, "dash": "dash", "width": 2})
+        figure.add_annotation(x=math.log10(budget), xref="x", y=1, yref="paper", yanchor="bottom", text="budget",
+                              showarrow=False, font={"color": RED})  # fmt: skip
     ends = [end for row in rows for end in (*row.after, row.before or row.after[0])] + [budget or rows[0].after[0]]
     figure.update_xaxes(title="Time of one inference", **_seconds(min(ends), max(ends), tell))
     figure.update_yaxes(type="category", automargin=True, tickfont={"size": 11})

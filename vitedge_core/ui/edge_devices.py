@@ -94,12 +94,13 @@ def verdict(found: Sequence[EdgeRow], budget: Budget) -> None:
 
 
 def counter_examples(found: Sequence[EdgeRow]) -> None:
-    """Published measurements on the chosen devices that contradict what most people expect."""
+    """Published measurements that contradict what most people expect: the largest of each device and kind."""
     from vitedge_core.cost.edge_surprises import surprises
 
     chosen = dict.fromkeys((row.target.device, row.target.precision) for row in found)
     seen = dict.fromkeys(surprise for device, precision in chosen for surprise in surprises(device, "", precision))
-    worst = sorted(seen, key=lambda surprise: -surprise.ratio)[:CALLOUTS]
+    largest = {(s.slower.device, s.kind): s for s in sorted(seen, key=lambda surprise: surprise.ratio)}
+    worst = sorted(largest.values(), key=lambda surprise: -surprise.ratio)[:CALLOUTS]
     for surprise in worst:
         fast, slow = surprise.quantities
         late, early, kind = surprise.slower, surprise.faster, surprise.kind[:1].upper() + surprise.kind[1:]
@@ -109,8 +110,8 @@ def counter_examples(found: Sequence[EdgeRow]) -> None:
             f"{quantity.badge(Evidence.PUBLISHED)}",
             icon=":material/warning:",
         )
-    if len(seen) > CALLOUTS:
-        st.caption(f"{len(seen) - CALLOUTS} more such pairs were published on these devices.")
+    if len(seen) > len(worst):
+        st.caption(f"{len(seen) - len(worst)} more such pairs were published on these devices.")
 
 
 def table(found: Sequence[EdgeRow], budget: Budget) -> None:
