@@ -118,7 +118,10 @@ def test_upload_and_see_attention(new_page, shot):
     no_traceback(page)
 
 
-@pytest.mark.parametrize("path", ["", "attention", "pareto", "distil", "methods", "sources"])
+PATHS = ["", "costs", "attention", "broke", "pareto", "devices", "distil", "methods", "sources"]
+
+
+@pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1440), ("dark", 1440), ("light", 430)])
 def test_every_page_opens(new_page, shot, path, scheme, width):
     page = new_page(f"/{path}", width=width, scheme=scheme)
