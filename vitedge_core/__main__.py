@@ -310,13 +310,17 @@ def _said(value: float, unit: str) -> str:
 def edge(arguments: argparse.Namespace) -> None:
     """Latencies on edge devices, predicted with an 80 % interval."""
     from vitedge_core.experiments.edge import predict_recipe, predict_rows, read_rows
+    from vitedge_core.experiments.own_edge import board_rows
 
     if arguments.rows is not None:
         if arguments.model is not None or arguments.recipe is not None or arguments.device or arguments.batch != 1:
             raise VitEdgeError("Either --rows names the networks and devices, or a recipe and --device do.")
         found = predict_rows(read_rows(Path(arguments.rows)))
     else:
-        found = predict_recipe(_planned(recipe_of(arguments)).last, arguments.device, arguments.batch)
+        plan = _planned(recipe_of(arguments)).last
+        found, others = board_rows(plan, arguments.device, arguments.batch)
+        if others or not arguments.device:
+            found += predict_recipe(plan, others, arguments.batch)
     if arguments.json:
         _json(found)
         return
