@@ -17,6 +17,7 @@ from vitedge_core.experiments.counter_proof import Proof
 from vitedge_core.recipe import Recipe, Step
 from vitedge_core.ui import cache, measuring
 from vitedge_core.ui.measuring import Reading
+from vitedge_core.ui.worker import Worker
 
 APP = Path(__file__).parents[2] / "app.py"
 ZEROS, CUT = Step.of("magnitude", ratio=0.75), Step.of("head_mlp_magnitude", ratio=0.5)
@@ -26,6 +27,8 @@ ZEROS, CUT = Step.of("magnitude", ratio=0.75), Step.of("head_mlp_magnitude", rat
 def _nothing_is_measured(monkeypatch, tmp_path):
     monkeypatch.setenv("VITEDGE_DATA", str(tmp_path))
     monkeypatch.setattr(cache, "unmeasurable", lambda model, images: "Weights are not here.")
+    worker = Worker(delay=0.0)  # what other tests left to be measured does not stand before us
+    monkeypatch.setattr(cache, "worker", lambda: worker)
 
 
 def opened(*steps: Step, open_: bool = True) -> AppTest:
