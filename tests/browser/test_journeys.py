@@ -86,8 +86,8 @@ def test_sweep_survives_a_reload(new_page, shot):
     page.get_by_role("button", name=re.compile(r"Measure \d+ recipes?")).click()
     page.get_by_role("button", name="Cancel").first.wait_for()
     page.reload()
-    page.get_by_text("Recipes on the front").first.wait_for(timeout=240_000)
-    page.get_by_role("button", name="Cancel").first.wait_for(state="detached", timeout=240_000)
+    page.get_by_text("Recipes on the front").first.wait_for(timeout=480_000)
+    page.get_by_role("button", name="Cancel").first.wait_for(state="detached", timeout=480_000)
     assert page.locator(".js-plotly-plot").count() >= 1
     shot(page, "front")
     no_traceback(page)
