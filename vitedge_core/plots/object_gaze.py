@@ -27,11 +27,12 @@ def looks(found: ObjectGaze, accuracy: Pair, height: int = 360) -> go.Figure:
             error_y=bars(values),
             hovertext=[told(value) for value in values], hoverinfo="text+name",
         )  # fmt: skip
-    figure.add_scatter(
-        name="chance: the object's area", x=list(pairs)[1:], y=[found.chance.value] * 2, mode="markers",
-        marker={"symbol": "line-ew", "size": 110, "line": {"color": CHANCE, "width": 3}},
-        hovertext=[f"chance: {told(found.chance)}"] * 2, hoverinfo="text",
-    )  # fmt: skip
+    for place in (1, 2):  # chance says nothing of the right answers
+        figure.add_shape(
+            type="line", x0=place - 0.4, x1=place + 0.4, y0=found.chance.value, y1=found.chance.value,
+            line={"color": CHANCE, "width": 3}, name=f"chance: the object's area, {human(found.chance)}",
+            showlegend=place == 1,
+        )  # fmt: skip
     figure.update_xaxes(type="category", fixedrange=True, range=[-0.5, 2.5])
     figure.update_yaxes(range=[0, 1.05], tickformat=".0%", fixedrange=True)
     return figure.update_layout(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import plotly.graph_objects as go
@@ -89,5 +88,4 @@ def _short(value: Quantity, figure: str) -> str:
         return "≈ 0"
     if figure == "drop":
         return human(value, signed=True).removesuffix(" points")
-    digits = 2 if value.value == 0 else max(0, min(3, 1 - math.floor(math.log10(abs(value.value)))))
-    return f"{value.value:.{digits}f}"
+    return f"{value.value:.{1 if abs(value.value) >= 1 else 2}f}"

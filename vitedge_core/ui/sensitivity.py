@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
 from vitedge_core.errors import VitEdgeError
+from vitedge_core.experiments.trials import BITS, BLOCK, Change
 from vitedge_core.plots.sensitivity import FIGURES, heat_map, heat_rows
 from vitedge_core.recipe import Recipe, Step
 from vitedge_core.text.human import human, interval
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 PURPOSE = "sensitivity"
 PICK = "sensitivity-pick"
+Place = tuple[int, int]  # number of the place, number of the change
 
 
 def section(recipe: Recipe) -> None:
@@ -54,8 +57,7 @@ def _shown(found: Sensitivity) -> None:
     cells = {(cell.place, found.changes.index(cell.change)): cell for cell in found.cells}
     names = {place: f"{found.places[cell.place]}, {cell.change.title}" for place, cell in cells.items()}
     if state.widget(PICK) not in cells:
-        worst = max((c for c in cells if cells[c].step is not None), key=lambda c: cells[c].loss.value, default=None)
-        state.fill(PICK, worst if worst is not None else next(iter(cells), None))
+        state.fill(PICK, _advised(cells))
     chosen = state.widget(PICK)
     worst = max(found.cells, key=lambda cell: cell.loss.value)
     quantity.chart(
@@ -71,6 +73,12 @@ def _shown(found: Sensitivity) -> None:
     with st.container(border=True):
         st.selectbox("Trial", list(cells), format_func=names.__getitem__, key=PICK)
         _cell(found, cells[state.widget(PICK)])
+
+
+def _advised(cells: Mapping[Place, Cell]) -> Place | None:
+    """The cell to begin with: where few bits hurt most, so that the step beside it is one worth taking."""
+    rounded = [place for place, cell in cells.items() if cell.change == Change(BITS, 4)]
+    return max(rounded, key=lambda place: cells[place].loss.value, default=next(iter(cells), None))
 
 
 def _clicked() -> None:
@@ -98,7 +106,7 @@ def _cell(found: Sensitivity, cell: Cell) -> None:
         elif found.kind == "block":
             st.caption(
                 "Heads and MLPs are chosen by the ranking of the pruning methods; add one of them in Build."
-                if cell.change.kind != "bits" else "8 bits are what spared blocks get."
+                if cell.change.kind != BITS else "8 bits are what spared blocks get."
             )  # fmt: skip
         else:
             st.caption("Only transformer blocks can be spared by name.")
@@ -107,7 +115,7 @@ def _cell(found: Sensitivity, cell: Cell) -> None:
 
 def _label(found: Sensitivity, cell: Cell) -> str:
     name = found.places[cell.place].lower()
-    if cell.change.kind == "block":
+    if cell.change.kind == BLOCK:
         return f"Remove {name}"
     return f"Keep {name} at 8 bits"
 
