@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from vitedge_core.ui import cache, layout, state
+from vitedge_core.ui import cache, layout
 
 EXPLANATION = """
 **A patch** is a small square of the image; a vision transformer turns each into a *token*. In every **block** each
@@ -29,12 +29,7 @@ layout.first_start()
 from vitedge_core.ui import attributions, gaze, maps, pictures  # noqa: E402  they load PyTorch: see first_start
 
 with layout.guarded():
-    recipe = state.current_recipe()
-    planned, _ = cache.planned(recipe)
-    layout.recipe_line(recipe)
-    for problem in planned.problems.values():
-        st.warning(problem, icon=":material/block:")
-    recipe = planned.runnable
+    recipe = layout.planned_recipe().runnable
     if not recipe.active:
         st.info(NO_STEPS, icon=":material/add_circle:")
     missing = cache.without_weights(recipe.model)

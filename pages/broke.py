@@ -12,11 +12,7 @@ layout.first_start()
 from vitedge_core.ui import broke, broke_parts, sensitivity  # noqa: E402  they load PyTorch, see first_start
 
 with layout.guarded():
-    recipe = state.current_recipe()
-    planned, _ = cache.planned(recipe)
-    layout.recipe_line(recipe)
-    for problem in planned.problems.values():
-        st.warning(problem, icon=":material/block:")
+    planned = layout.planned_recipe()
     recipe = planned.runnable
     missing = cache.unmeasurable(recipe.model, state.images())
     if missing:

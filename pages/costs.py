@@ -13,8 +13,7 @@ from vitedge_core.ui import cost_memory, cost_parts, cost_scaling, results, roof
 
 with layout.guarded():
     recipe = state.current_recipe()
-    layout.recipe_line(recipe)
-    own = cache.planned(recipe)[0].plans[0].image[1]
+    own = layout.planned_recipe().plans[0].image[1]
     with actions:
         units.switch("costs")
     with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -27,8 +26,6 @@ with layout.guarded():
             help="Weights are read once for all of them, and activations are needed for each.",
         )  # fmt: skip
     planned, before, after = cache.priced(recipe, image or own, batch or 1)
-    for problem in planned.problems.values():
-        st.warning(problem, icon=":material/block:")
     results.cost_cards(before, after, None)
     if batch and batch > 1:
         st.caption(f"{units.operations()} and peak memory are those of all {batch:,} images.")

@@ -2,17 +2,16 @@
 
 import streamlit as st
 
-from vitedge_core.ui import boards, cache, edge_devices, layout, state
+from vitedge_core.ui import boards, edge_devices, layout
 
 layout.header("Edge devices", "How fast is it on a real device? Predicted from published measurements, with its error.")
 layout.first_start()
-layout.recipe_line()
 
 with layout.guarded():
-    planned, _ = cache.planned(state.current_recipe())
+    planned = layout.planned_recipe()
     targets, budget = edge_devices.choice()
     rows = edge_devices.rows(planned, targets)
-    edge_devices.verdict(rows, budget)
+    edge_devices.verdict(planned, rows, budget)
     edge_devices.table(rows, budget)
     edge_devices.chart(rows, budget)
     edge_devices.counter_examples(rows)

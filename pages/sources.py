@@ -7,27 +7,17 @@ from vitedge_core.ui import layout, provenance
 layout.header("Sources", "Where every figure comes from, and how far it can be trusted.")
 layout.first_start()
 
-with layout.guarded():
-    st.header("Evidence", anchor="evidence", divider=False)
-    provenance.evidence()
-with layout.guarded():
-    st.header("How things are counted", anchor="counting")
-    provenance.counting()
-with layout.guarded():
-    st.header("Bundled images", anchor="images")
-    provenance.images()
-with layout.guarded():
-    st.header("Bundled models", anchor="models")
-    provenance.bundled()
-with layout.guarded():
-    st.header("Zoo", anchor="zoo")
-    provenance.zoo()
-with layout.guarded():
-    st.header("Latencies of edge devices", anchor="edge")
-    provenance.edge()
-with layout.guarded():
-    st.header("Devices, rooflines and energy", anchor="devices")
-    provenance.devices()
-with layout.guarded():
-    st.header("References", anchor="references")
-    provenance.references()
+SECTIONS = (
+    ("Evidence", "evidence", provenance.evidence),
+    ("How things are counted", "counting", provenance.counting),
+    ("Bundled images", "images", provenance.images),
+    ("Bundled models", "models", provenance.bundled),
+    ("Zoo", "zoo", provenance.zoo),
+    ("Latencies of edge devices", "edge", provenance.edge),
+    ("Devices, rooflines and energy", "devices", provenance.devices),
+    ("References", "references", provenance.references),
+)
+for title, anchor, draw in SECTIONS:
+    with layout.guarded():
+        st.header(title, anchor=anchor)
+        draw()

@@ -113,6 +113,13 @@ def test_what_cannot_be_predicted_says_why():
     assert outside["why or remark"].str.contains("merges tokens").all()
 
 
+def test_what_must_be_known_of_the_recipe_stands_once_above_the_rows():
+    app = page(Step.of("magnitude", ratio=0.5))
+    said = [caption.value for caption in app.caption if "Zeros change nothing" in caption.value]
+    assert len(said) == 1
+    assert "Zeros change nothing" not in texts(page())
+
+
 def test_filters_and_an_empty_choice():
     app = page()
     app.multiselect(key="edge-devices").set_value(["Raspberry Pi 5", "iPhone 12"]).run()

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from vitedge_core.cost.edge_accuracy import EFFICIENCY, LINEAR, NETWORK, OURS, PAIR, accuracy
+from vitedge_core.cost.edge_accuracy import EFFICIENCY, LINEAR, NETWORK, OURS, PAIR, accuracy, typical_error
 from vitedge_core.cost.edge_interval import Situation
 from vitedge_core.cost.edge_latency import EdgeLatencies, OutOfDomain, Prediction, edge_latencies
 from vitedge_core.cost.edge_match import matched
@@ -293,3 +293,12 @@ def test_published_surprises_are_found_by_rule():
     assert [s.ratio for s in everything] == sorted((s.ratio for s in everything), reverse=True)
     assert all(s.ratio > 1.1 and s.faster.device == s.slower.device for s in everything)
     assert all(q.evidence is Evidence.PUBLISHED for s in everything for q in s.quantities)
+
+
+def test_the_typical_error_is_the_middle_one_and_the_factor_holds_eight_of_ten(latencies):
+    chosen = latencies.residuals[:10]
+    error, factor = typical_error(chosen)
+    errors = sorted(abs(residual.ratio - 1) for residual in chosen)
+    assert error == pytest.approx((errors[4] + errors[5]) / 2)
+    assert sum(max(residual.ratio, 1 / residual.ratio) <= factor for residual in chosen) >= 8
+    assert sum(max(residual.ratio, 1 / residual.ratio) < factor for residual in chosen) < 9

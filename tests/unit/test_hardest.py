@@ -75,6 +75,7 @@ def test_of_a_folder_only_unseen_images_are_shown_and_damaged_ones_left_out(reci
     damaged.write_bytes(damaged.read_bytes()[:60])
     found = hardest(recipe, str(tmp_path))
     assert [hit.index for hit in found.hits] == [0, 1, 3, 4]
+    assert found.unreadable == 1
     assert [hit.truth for hit in found.hits] == [whole.label(index) for index in (0, 1, 3, 4)]
 
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vitedge_core.cost.edge_interval import held_out_scores, widths
-from vitedge_core.cost.edge_latency import EdgeLatencies
+from vitedge_core.cost.edge_interval import COVERAGE, held_out_scores, widths
+from vitedge_core.cost.edge_latency import EdgeLatencies, Residual
 from vitedge_core.cost.edge_model import Example, Vector
 
 OURS, EFFICIENCY, LINEAR = "latency model", "one efficiency per target", "log-linear in MACs and parameters"
@@ -74,6 +74,13 @@ def accuracy(latencies: EdgeLatencies, held_out: str = NETWORK) -> tuple[Accurac
         _figures(method, of, mask) for of, mask in (*wholes, *groups) for method in methods
         if (mask & ~np.isnan(method.errors)).any()
     )  # fmt: skip
+
+
+def typical_error(residuals: Sequence[Residual]) -> tuple[float, float]:
+    """Median absolute relative error, and the factor within which 80 % of the predictions lie, of some residuals."""
+    factors = np.array([max(residual.ratio, 1 / residual.ratio) for residual in residuals])
+    errors = np.abs([residual.ratio - 1 for residual in residuals])
+    return float(np.median(errors)), float(np.quantile(factors, COVERAGE, method="higher"))
 
 
 def ours(latencies: EdgeLatencies, held_out: str = NETWORK) -> HeldOut:

@@ -103,7 +103,7 @@ def cost(plan: Plan, batch: int = 1) -> Cost:
         theoretical_macs=_theoretical(macs - skipped, "MAC", "products with zeros left out"),
         theoretical_bytes=_theoretical(sparse_row_bytes(plan), "byte", "matrices with zeros as compressed sparse rows"),
         two_of_four_bytes=_theoretical(two_of_four_bytes(plan), "byte", _told_of_pattern(plan)),
-        by_block=_parts(plan, stored, batch, _block_label),
+        by_block=_parts(plan, stored, batch, block_label),
         by_kind=_parts(plan, stored, batch, lambda op: op.kind.value, idle=True),
     )  # fmt: skip
 
@@ -166,7 +166,7 @@ def _skipped_macs(op: Op) -> int:
     return op.macs * op.zeros // op.weights if op.zeros else 0
 
 
-def _block_label(op: Op) -> str:
+def block_label(op: Op) -> str:
     """The block an operation belongs to by its path: up to the second number in it, else its first word."""
     if op.kind is Kind.EMBEDDING and "." not in op.path:
         return Kind.EMBEDDING.value

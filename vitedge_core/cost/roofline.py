@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any
 
 from vitedge_core.cost.devices import Device
+from vitedge_core.cost.report import block_label
 from vitedge_core.evidence import Evidence, Quantity
 from vitedge_core.plan import FLOAT_BITS, Kind, Op, Plan
 
@@ -120,7 +121,7 @@ def roofline(plan: Plan, device: Device, float_bits: int = FLOAT_BITS) -> Roofli
     widths = sorted({point.bits for point in points if point.macs})
     peaks = tuple((bits, peak) for bits in widths if (peak := device.macs_per_second(bits)))
     return Roofline(
-        device, float_bits, points, _sums(pairs, lambda op: op.kind.value), _sums(pairs, _block), peaks, missing,
+        device, float_bits, points, _sums(pairs, lambda op: op.kind.value), _sums(pairs, block_label), peaks, missing,
         None if missing else _seconds(device, total), None if missing else _floor(plan, points, device, float_bits),
     )  # fmt: skip
 
@@ -187,13 +188,6 @@ def _most(parts: Iterable[tuple[Bound, float]]) -> Bound:
             return bound
         sums[bound] += seconds
     return Bound.COMPUTE if sums[Bound.COMPUTE] >= sums[Bound.MEMORY] else Bound.MEMORY
-
-
-def _block(op: Op) -> str:
-    """The block an operation belongs to: up to the second number of its path, else the first word."""
-    words = op.path.split(".")
-    numbers = [place for place, word in enumerate(words) if word.isdigit()]
-    return ".".join(words[: numbers[:2][-1] + 1]) if numbers else words[0]
 
 
 def _missing(points: tuple[Point, ...], device: Device) -> tuple[str, ...]:

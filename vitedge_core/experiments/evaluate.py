@@ -77,21 +77,21 @@ def evaluate(
     check_threads(threads)
     opened = images_for(recipe.model, images)
     context = context_for(recipe, opened)
-    done = compress(recipe, context, _section(report, 0.0, 0.4), cancelled)
+    done = compress(recipe, context, section(report, 0.0, 0.4), cancelled)
     tested, prepared = tested_on(recipe, opened), preprocessing(recipe.model)
-    base = baseline_outcome(recipe.model, tested, limit, report=_section(report, 0.4, 0.6), cancelled=cancelled)
+    base = baseline_outcome(recipe.model, tested, limit, report=section(report, 0.4, 0.6), cancelled=cancelled)
     ours = base
     if recipe.active:
-        part = _section(report, 0.6, 0.75)
+        part = section(report, 0.6, 0.75)
         ours = accuracy.evaluate(done.model, tested, prepared, limit, report=part, cancelled=cancelled)
     baseline, compressed = costs(done.plans[0]), costs(done.last)
     ratio, notes = None, notes_on(opened, tested)
     if gaze and can_gaze(recipe.model, tested):
         count = min(limit or looking.IMAGES, looking.IMAGES)
-        before, after, remarks = _gazes(done, tested, count, report=_section(report, 0.75, 0.8), cancelled=cancelled)
+        before, after, remarks = _gazes(done, tested, count, report=section(report, 0.75, 0.8), cancelled=cancelled)
         baseline, compressed, notes = baseline | before, compressed | after, notes + remarks
     if latency:
-        example, part = next(iter(tested.batches(prepared, batch, batch))).images, _section(report, 0.8, 1.0)
+        example, part = next(iter(tested.batches(prepared, batch, batch))).images, section(report, 0.8, 1.0)
         before, after, ratio, remarks = _stopwatch(done, context, example, threads, report=part, cancelled=cancelled)
         baseline, compressed, notes = baseline | before, compressed | after, notes + remarks
     rounded = "values rounded to their bits, computed in float32" if done.last.quantised else ""
@@ -101,7 +101,7 @@ def evaluate(
     return Evaluation(recipe, opened.key, tested.digest, ours.n, baseline, compressed, change, ratio, notes)
 
 
-def _section(report: Report, low: float, high: float) -> Report:
+def section(report: Report, low: float, high: float) -> Report:
     """Progress of a part of the work as a share of all of it."""
     return lambda share, sentence: report(low + (high - low) * share, sentence)
 

@@ -46,10 +46,14 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Hits:
-    """What a recipe does to the first images of a set, in the set's order; where: the set, in words."""
+    """What a recipe does to the first images of a set, in the set's order.
+
+    where: the set, in words. unreadable: how many files among them are damaged and were passed over.
+    """
 
     hits: tuple[Hit, ...]
     where: str
+    unreadable: int = 0
 
     @property
     def flips(self) -> Quantity:
@@ -94,7 +98,7 @@ def hardest(
     done = compress(recipe, context_for(recipe, whole), lambda share, text: report(0.2 * share, text), cancelled)
     models = observer(load_trained(recipe.model)), observer(done.model)
     images, wants, hits = whole.unseen(), preprocessing(recipe.model), []
-    total = min(count or IMAGES, len(images))
+    total, unreadable = min(count or IMAGES, len(images)), 0
     for index in range(total):
         if cancelled():
             raise Cancelled
@@ -102,11 +106,12 @@ def hardest(
         try:
             ready = prepared(images.image(index), wants)
         except VitEdgeError:
-            continue  # a damaged file of a folder
+            unreadable += 1
+            continue
         hits.append(_hit(index, images, *(look(ready, None) for look in models)))
     if not hits:
         raise VitEdgeError(f"Not one image of {images.title} could be read.")
-    return Hits(tuple(hits), images.title)
+    return Hits(tuple(hits), images.title, unreadable)
 
 
 def _hit(index: int, images: LabelledImages, before: Observation, after: Observation) -> Hit:

@@ -13,7 +13,7 @@ from vitedge_core.datasets.sets import LabelledImages
 from vitedge_core.errors import Cancelled, VitEdgeError
 from vitedge_core.evidence import Quantity
 from vitedge_core.experiments import looking, object_gaze
-from vitedge_core.experiments.evaluate import baseline_outcome, images_for, notes_on, tested_on
+from vitedge_core.experiments.evaluate import baseline_outcome, images_for, notes_on, section, tested_on
 from vitedge_core.experiments.object_gaze import ObjectGaze, Pair
 from vitedge_core.explain.divergence import Divergence, divergence
 from vitedge_core.explain.lineage import origins
@@ -92,23 +92,18 @@ def what_broke(
         VitEdgeError: No weights, no images, images of other classes, or a step that cannot be carried out.
     """
     opened = images_for(recipe.model, images)
-    done = compress(recipe, context_for(recipe, opened), _section(report, 0.0, 0.2), cancelled)
+    done = compress(recipe, context_for(recipe, opened), section(report, 0.0, 0.2), cancelled)
     tested, wants = tested_on(recipe, opened), preprocessing(recipe.model)
-    part = _section(report, 0.2, 0.35)
+    part = section(report, 0.2, 0.35)
     before = baseline_outcome(recipe.model, tested, limit, report=part, cancelled=cancelled)
-    part = _section(report, 0.35, 0.5)
+    part = section(report, 0.35, 0.5)
     after = accuracy.evaluate(done.model, tested, wants, limit, report=part, cancelled=cancelled)
     base = load_trained(recipe.model).eval()
-    drift = _drift(base, done, tested, _section(report, 0.5, 0.6), cancelled)
-    gaze, why = _gaze(base, done, tested, (limit or len(tested), curve_images), _section(report, 0.6, 1.0), cancelled)
+    drift = _drift(base, done, tested, section(report, 0.5, 0.6), cancelled)
+    gaze, why = _gaze(base, done, tested, (limit or len(tested), curve_images), section(report, 0.6, 1.0), cancelled)
     report(1.0, "Done.")
     compared = agreement(before, after, tested.class_names)
     return WhatBroke(recipe, tested.title, after.n, compared, drift, gaze, why, notes_on(opened, tested))
-
-
-def _section(report: Report, low: float, high: float) -> Report:
-    """Progress of a part of the work as a share of all of it."""
-    return lambda share, sentence: report(low + (high - low) * share, sentence)
 
 
 def _drift(base: nn.Module, done: Compressed, images: LabelledImages, report: Report, cancelled: Cancel) -> Divergence:

@@ -9,16 +9,16 @@ import plotly.graph_objects as go
 
 from vitedge_core.evidence import Quantity
 from vitedge_core.measure.agreement import Agreement, Calibration, ClassChange, Flips
+from vitedge_core.plots.frame import AFTER, BEFORE, GREEN, RED, YELLOW, frame
 from vitedge_core.plots.intervals import bars, told
 from vitedge_core.text.human import human
 
-BEFORE, AFTER, LOST, GAINED, OTHER = "#9AA8B5", "#0072B2", "#D55E00", "#009E73", "#E69F00"
+LOST, GAINED, OTHER = RED, GREEN, YELLOW
 SHOWN = 20  # classes of a chart; of more, those that changed most
 KINDS = {
     "same": ("same answer", BEFORE), "newly_wrong": ("newly wrong", LOST), "newly_right": ("newly right", GAINED),
     "other_wrong": ("wrong in another way", OTHER),
 }  # fmt: skip
-_LEGEND = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}
 
 
 def flips(found: Flips, height: int = 130) -> go.Figure:
@@ -33,8 +33,7 @@ def flips(found: Flips, height: int = 130) -> go.Figure:
         )  # fmt: skip
     figure.update_xaxes(range=[0, 1], tickformat=".0%", fixedrange=True)
     figure.update_yaxes(fixedrange=True, showticklabels=False)
-    return figure.update_layout(height=height, barmode="stack", margin={"l": 4, "r": 4, "t": 36, "b": 4},
-                                legend=_LEGEND | {"traceorder": "normal"}, plot_bgcolor="rgba(0,0,0,0)")  # fmt: skip
+    return figure.update_layout(frame(height, 36, barmode="stack")).update_layout(legend_traceorder="normal")
 
 
 def flip_rows(found: Flips) -> list[dict[str, Any]]:
@@ -62,8 +61,7 @@ def reliability(before: Calibration, after: Calibration, height: int = 360) -> g
         )  # fmt: skip
     figure.update_xaxes(title="confidence", range=[0, 1.03], tickformat=".0%", fixedrange=True)
     figure.update_yaxes(title="right answers", range=[0, 1.03], tickformat=".0%", fixedrange=True)
-    return figure.update_layout(height=height, margin={"l": 8, "r": 8, "t": 40, "b": 8}, legend=_LEGEND,
-                                plot_bgcolor="rgba(0,0,0,0)")  # fmt: skip
+    return figure.update_layout(frame(height, 40))
 
 
 def reliability_rows(before: Calibration, after: Calibration) -> list[dict[str, Any]]:
@@ -91,8 +89,7 @@ def classes(found: Agreement, height: int = 360) -> go.Figure:
         )  # fmt: skip
     figure.update_xaxes(type="category", fixedrange=True, automargin=True)
     figure.update_yaxes(range=[0, 1.05], tickformat=".0%", fixedrange=True, title="right answers")
-    return figure.update_layout(height=height, barmode="group", bargap=0.25, margin={"l": 8, "r": 8, "t": 40, "b": 8},
-                                legend=_LEGEND, plot_bgcolor="rgba(0,0,0,0)")  # fmt: skip
+    return figure.update_layout(frame(height, 40, barmode="group", bargap=0.25))
 
 
 def shown_classes(found: Agreement) -> tuple[ClassChange, ...]:

@@ -13,6 +13,7 @@ import plotly.graph_objects as go
 
 from vitedge_core.plots import canvas
 from vitedge_core.plots.canvas import Map, Pixels
+from vitedge_core.plots.frame import BLUE
 
 SHARE = (".1~%", "share of attention")
 RELEVANCE = (".2~s", "relevance")
@@ -90,7 +91,7 @@ def wipe(
     ]
     below = {**canvas.bar(unit[1], unit[0]), "y": -0.14}
     slider = {"active": _WIPE // 2, "steps": steps, "pad": {"t": 6, "l": 0, "r": 0}, "ticklen": 0, "x": 0, "len": 1,
-              "currentvalue": {"visible": False}, "bgcolor": canvas.FRAME, "activebgcolor": "#0072B2"}  # fmt: skip
+              "currentvalue": {"visible": False}, "bgcolor": canvas.FRAME, "activebgcolor": BLUE}  # fmt: skip
     figure.update_layout(
         width=_SIDE, height=_SIDE + 126, margin={"l": 0, "r": 0, "t": 26, "b": 100}, sliders=[slider],
         coloraxis={"colorscale": canvas.SCALE, "cmin": 0, "cmax": top, "colorbar": below},

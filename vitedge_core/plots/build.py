@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import plotly.graph_objects as go
 
 from vitedge_core.cost.report import Part
+from vitedge_core.plots.frame import AFTER, BEFORE, GREEN, RED, frame
 
-LESS, MORE, WHOLE = "#009E73", "#D55E00", "#0072B2"  # Okabe and Ito: told apart by every kind of colour vision
-BEFORE = "#9AA8B5"
+LESS, MORE, WHOLE = GREEN, RED, AFTER
 
 
 class Fall(NamedTuple):
@@ -67,7 +67,7 @@ def waterfall(steps: Sequence[Fall], baseline: float, texts: Sequence[str], unit
     ]  # fmt: skip
     level = {"type": "category", "automargin": True, "tickangle": 0}
     axis = {"title": {"text": unit}, "range": [0, (max(levels) or 1) * 1.15], "tickformat": "~s"}
-    return go.Figure([bars], _layout(height, xaxis=level, yaxis=axis, bargap=0.2, shapes=links, showlegend=False))
+    return go.Figure([bars], frame(height, xaxis=level, yaxis=axis, bargap=0.2, shapes=links, showlegend=False))
 
 
 class Pair(NamedTuple):
@@ -117,21 +117,17 @@ def block_bars(rows: Sequence[Pair], unit: str, height: int = 320) -> go.Figure:
         )
     ]
     axis = {"title": {"text": unit}, "tickformat": "~s", "rangemode": "tozero"}
-    return go.Figure(bars, _layout(height, yaxis=axis, barmode="group", bargap=0.25, bargroupgap=0.05))
-
-
-def _layout(height: int, **own: Any) -> dict[str, Any]:
-    """What both figures share. Given at once, because plotly checks every later update anew."""
-    return {
-        "height": height,
-        "margin": {"l": 8, "r": 8, "t": 24, "b": 8},
-        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
-        "xaxis": {"type": "category", "automargin": True},
-        "uirevision": "keep",
-        "paper_bgcolor": "rgba(0,0,0,0)",
-        "plot_bgcolor": "rgba(0,0,0,0)",
-        **own,
-    }
+    return go.Figure(
+        bars,
+        frame(
+            height,
+            xaxis={"type": "category", "automargin": True},
+            yaxis=axis,
+            barmode="group",
+            bargap=0.25,
+            bargroupgap=0.05,
+        ),
+    )
 
 
 def _wrapped(label: str, width: int, lines: int = 3) -> str:

@@ -6,22 +6,23 @@ Series are told by colour and by shape, dash or pattern, so that the pictures wo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import plotly.graph_objects as go
 
 from vitedge_core.cost.memory import Moment
-from vitedge_core.plots.build import BEFORE, WHOLE, Pair
+from vitedge_core.plots.build import Pair
+from vitedge_core.plots.frame import AFTER, BEFORE, GREY, LIGHT_BLUE, LIGHT_GREEN, ORANGE, PINK, frame
 from vitedge_core.plots.pareto import COLOURS, SHAPES
 
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 # what is in memory, from the bottom: name, colour, pattern
 LAYERS = (
-    ("weights", "#7E8C99", "/"),
-    ("held for later", "#C4659B", "x"),
-    ("read", "#1F87C9", ""),
-    ("written", "#12A07A", "\\"),
-    ("workspace", "#DD6B1F", "."),
+    ("weights", GREY, "/"),
+    ("held for later", PINK, "x"),
+    ("read", LIGHT_BLUE, ""),
+    ("written", LIGHT_GREEN, "\\"),
+    ("workspace", ORANGE, "."),
 )
 
 
@@ -45,10 +46,10 @@ def part_bars(rows: Sequence[Pair], unit: str) -> go.Figure:
         )
         for name, colour, pattern, values in (
             ("Baseline", BEFORE, "/", [row.before for row in rows]),
-            ("Compressed", WHOLE, "", [row.after for row in rows]),
+            ("Compressed", AFTER, "", [row.after for row in rows]),
         )
     ]  # fmt: skip
-    return go.Figure(bars, _layout(
+    return go.Figure(bars, frame(
         90 + 34 * len(rows), barmode="group", bargap=0.28, bargroupgap=0.04,
         xaxis={"title": {"text": unit}, "tickformat": "~s", "rangemode": "tozero"},
         yaxis={"type": "category", "autorange": "reversed", "automargin": True},
@@ -61,13 +62,13 @@ def size_bars(sizes: Sequence[Bar], reference: float) -> go.Figure:
         y=[bar.label for bar in sizes], x=[bar.value for bar in sizes], orientation="h",
         text=[bar.text for bar in sizes], textposition="outside", cliponaxis=False,
         marker={
-            "color": [COLOURS[2] if bar.theoretical else WHOLE for bar in sizes],
+            "color": [PINK if bar.theoretical else AFTER for bar in sizes],
             "pattern": {"shape": ["/" if bar.theoretical else "" for bar in sizes]},
         },
         hovertemplate="%{y}: %{text}<extra></extra>",
     )  # fmt: skip
     most = max([reference, *(bar.value for bar in sizes)], default=1)
-    figure = go.Figure([bars], _layout(
+    figure = go.Figure([bars], frame(
         90 + 46 * len(sizes), bargap=0.35, showlegend=False,
         xaxis={"title": {"text": "byte"}, "tickformat": "~s", "range": [0, most * 1.22]},
         yaxis={"type": "category", "autorange": "reversed", "automargin": True},
@@ -93,7 +94,7 @@ def memory_timeline(weights: float, moments: Sequence[Moment], baseline: Sequenc
     places = list(range(len(moments)))
     values = ([weights] * len(moments), *([getattr(m, name) for m in moments] for name in _PARTS))
     paths = [moment.path for moment in moments]
-    figure = go.Figure(layout=_layout(
+    figure = go.Figure(layout=frame(
         420, hovermode="x unified", yaxis={"title": {"text": "byte"}, "tickformat": "~s", "rangemode": "tozero"},
         xaxis={"title": {"text": "operation, in the order of the network"}, "showgrid": False},
     ))  # fmt: skip
@@ -160,19 +161,5 @@ def growth_curves(curves: Sequence[Curve], title: str) -> go.Figure:
         "ticktext": [str(side) for side in sides],
         "title": {"text": "pixels a side"},
     }
-    figure.update_layout(_layout(420, xaxis=ticks, yaxis={"type": "log", "title": {"text": title}, "tickformat": "~s"}))
+    figure.update_layout(frame(420, xaxis=ticks, yaxis={"type": "log", "title": {"text": title}, "tickformat": "~s"}))
     return figure
-
-
-def _layout(height: int, **own: Any) -> dict[str, Any]:
-    """What all figures share."""
-    return {
-        "height": height,
-        "margin": {"l": 8, "r": 8, "t": 30, "b": 8},
-        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
-        "uirevision": "keep",
-        "hoverlabel": {"align": "left"},
-        "paper_bgcolor": "rgba(0,0,0,0)",
-        "plot_bgcolor": "rgba(0,0,0,0)",
-        **own,
-    }

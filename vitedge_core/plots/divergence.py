@@ -9,9 +9,10 @@ import plotly.graph_objects as go
 
 from vitedge_core.evidence import Quantity
 from vitedge_core.explain.divergence import EXACT, FALLEN, Divergence, Layer
+from vitedge_core.plots.frame import BLUE, GREY, RED, frame
 from vitedge_core.plots.intervals import bars, told
 
-BOTH, ALONE, FALL = "#0072B2", "#7E8C99", "#D55E00"
+BOTH, ALONE, FALL = BLUE, GREY, RED
 TOP = 60.0  # dB: what is closer than that is drawn at this height, and its hover says the value
 
 
@@ -34,10 +35,7 @@ def divergence(found: Divergence, height: int = 380) -> go.Figure:
         )  # fmt: skip
     figure.update_xaxes(type="category", categoryorder="array", categoryarray=labels, fixedrange=True, automargin=True)
     figure.update_yaxes(title="SQNR in dB, higher is closer", fixedrange=True, automargin=True, rangemode="tozero")
-    return figure.update_layout(
-        height=height, margin={"l": 8, "r": 8, "t": 40, "b": 8}, hovermode="x unified",
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}, plot_bgcolor="rgba(0,0,0,0)",
-    )  # fmt: skip
+    return figure.update_layout(frame(height, 40, hovermode="x unified"))
 
 
 def divergence_rows(found: Divergence) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-BLUE, RED, GREY = "#1F87C9", "#DD6B1F", "#7E8C99"
+from vitedge_core.plots.frame import GREY, LIGHT_BLUE, ORANGE, frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +57,12 @@ def agreement(rows: Sequence[Seen], factor: float, tell: Callable[[float], str],
                       line={"color": GREY, "dash": "dot", "width": 1.5}, hoverinfo="skip")  # fmt: skip
     marks = [
         _marks(name, [row for row in rows if row.own == own], colour, shape)
-        for name, own, colour, shape in (("published", False, BLUE, "circle"), ("measured here", True, RED, "diamond"))
+        for name, own, colour, shape in (
+            ("published", False, LIGHT_BLUE, "circle"),
+            ("measured here", True, ORANGE, "diamond"),
+        )
     ]
-    figure = go.Figure([band, line, *[mark for mark in marks if mark is not None]], _layout(height))
+    figure = go.Figure([band, line, *[mark for mark in marks if mark is not None]], frame(height, hovermode="closest"))
     figure.update_xaxes(title="Measured", **_seconds(low, high, tell))
     figure.update_yaxes(title="Predicted without this network", **_seconds(low / factor, high * factor, tell))
     return figure
@@ -85,20 +88,20 @@ def bars(rows: Sequence[Bar], tell: Callable[[float], str], budget: float | None
             ),
             go.Scatter(
                 x=[row.after[0] for row in shown], y=names, mode="markers", name="Compressed, 80 % interval",
-                marker={"symbol": "diamond", "color": BLUE, "size": 10},
+                marker={"symbol": "diamond", "color": LIGHT_BLUE, "size": 10},
                 error_x={
                     "type": "data", "symmetric": False, "array": [row.after[2] - row.after[0] for row in shown],
-                    "arrayminus": [row.after[0] - row.after[1] for row in shown], "color": BLUE, "thickness": 1.5,
+                    "arrayminus": [row.after[0] - row.after[1] for row in shown], "color": LIGHT_BLUE, "thickness": 1.5,
                 },
                 hovertemplate="%{y}: %{x:.3s}s<extra>compressed</extra>",
             ),
         ],
-        _layout(100 + 34 * len(rows)),
+        frame(100 + 34 * len(rows), hovermode="closest"),
     )  # fmt: skip
     if budget is not None:
-        figure.add_vline(x=budget, line={"color": RED, "dash": "dash", "width": 2})
+        figure.add_vline(x=budget, line={"color": ORANGE, "dash": "dash", "width": 2})
         figure.add_annotation(x=math.log10(budget), xref="x", y=1, yref="paper", yanchor="bottom", text="budget",
-                              showarrow=False, font={"color": RED})  # fmt: skip
+                              showarrow=False, font={"color": ORANGE})  # fmt: skip
     ends = [end for row in rows for end in (*row.after, row.before or row.after[0])] + [budget or rows[0].after[0]]
     figure.update_xaxes(title="Time of one inference", **_seconds(min(ends), max(ends), tell))
     figure.update_yaxes(type="category", automargin=True, tickfont={"size": 11})
@@ -131,16 +134,3 @@ def _marks(name: str, rows: Sequence[Seen], colour: str, shape: str) -> go.Scatt
 def _apart(labels: Sequence[str]) -> list[str]:
     """Equal labels told apart, because equal names would share a line."""
     return [label if list(labels).count(label) == 1 else f"{label} ({i + 1})" for i, label in enumerate(labels)]
-
-
-def _layout(height: int) -> dict[str, Any]:
-    return {
-        "height": height,
-        "margin": {"l": 8, "r": 8, "t": 24, "b": 8},
-        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
-        "hovermode": "closest",
-        "hoverlabel": {"align": "left"},
-        "uirevision": "keep",
-        "paper_bgcolor": "rgba(0,0,0,0)",
-        "plot_bgcolor": "rgba(0,0,0,0)",
-    }

@@ -9,10 +9,11 @@ from plotly.subplots import make_subplots
 
 from vitedge_core.evidence import Quantity
 from vitedge_core.experiments.object_gaze import ObjectGaze, Pair
+from vitedge_core.plots.frame import AFTER, BEFORE, RED, frame
 from vitedge_core.plots.intervals import bars, told
 from vitedge_core.text.human import human
 
-BEFORE, AFTER, CHANCE = "#9AA8B5", "#0072B2", "#D55E00"
+CHANCE = RED
 
 
 def looks(found: ObjectGaze, accuracy: Pair, height: int = 360) -> go.Figure:
@@ -35,10 +36,7 @@ def looks(found: ObjectGaze, accuracy: Pair, height: int = 360) -> go.Figure:
         )  # fmt: skip
     figure.update_xaxes(type="category", fixedrange=True, range=[-0.5, 2.5])
     figure.update_yaxes(range=[0, 1.05], tickformat=".0%", fixedrange=True)
-    return figure.update_layout(
-        height=height, barmode="group", bargap=0.3, margin={"l": 8, "r": 8, "t": 36, "b": 8},
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}, plot_bgcolor="rgba(0,0,0,0)",
-    )  # fmt: skip
+    return figure.update_layout(frame(height, 36, barmode="group", bargap=0.3))
 
 
 def look_rows(found: ObjectGaze, accuracy: Pair) -> list[dict[str, Any]]:
@@ -71,10 +69,7 @@ def curves(found: ObjectGaze, height: int = 330) -> go.Figure:
                 )  # fmt: skip
     figure.update_xaxes(tickformat=".0%", fixedrange=True, title="of the patches")
     figure.update_yaxes(range=[0, 1.02], tickformat=".0%", fixedrange=True)
-    return figure.update_layout(
-        height=height, margin={"l": 8, "r": 8, "t": 64, "b": 8}, plot_bgcolor="rgba(0,0,0,0)",
-        legend={"orientation": "h", "y": 1.14, "yanchor": "bottom", "x": 0},
-    )  # fmt: skip
+    return figure.update_layout(frame(height, 64)).update_layout(legend_y=1.14)
 
 
 def curve_rows(found: ObjectGaze) -> list[dict[str, Any]]:

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-# after Okabe and Ito, at a lightness that stands out from white as well as from a dark page
-COLOURS = ("#1F87C9", "#12A07A", "#C4659B", "#DD6B1F", "#A07F00", "#7E8C99")
+from vitedge_core.plots.frame import GREY, LIGHT_BLUE, LIGHT_GREEN, OCHRE, ORANGE, PINK, YELLOW, frame
+
+COLOURS = (LIGHT_BLUE, LIGHT_GREEN, PINK, ORANGE, OCHRE, GREY)
 SHAPES = ("circle", "square", "diamond", "triangle-up", "pentagon", "hexagon")
-FRONT, KNEE = "#7E8C99", "#E69F00"
+FRONT, KNEE = GREY, YELLOW
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ def pareto(
         _scatter(figure, [mark for mark in own if not mark.on_front], number, on_front=False)
         _scatter(figure, [mark for mark in own if mark.on_front], number, on_front=True)
     _ring(figure, [mark for mark in marks if mark.knee], "Knee", KNEE, "star")
-    _ring(figure, [mark for mark in marks if mark.here], "Your recipe", "#DD6B1F", "circle")
+    _ring(figure, [mark for mark in marks if mark.here], "Your recipe", ORANGE, "circle")
     for mark in marks:
         if mark.label:
             figure.add_annotation(
@@ -68,17 +69,7 @@ def pareto(
             )  # fmt: skip
     figure.update_yaxes(title=gain, tickformat=".0%", automargin=True, zeroline=False)
     figure.update_xaxes(title=title, tickformat="~s", ticksuffix=suffix, automargin=True, zeroline=False)
-    return figure.update_layout(
-        height=height,
-        margin={"l": 8, "r": 8, "t": 40, "b": 8},
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
-        hovermode="closest",
-        hoverlabel={"align": "left"},
-        clickmode="event+select",
-        uirevision="keep",
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-    )
+    return figure.update_layout(frame(height, 40, hovermode="closest", clickmode="event+select"))
 
 
 def _scatter(figure: go.Figure, marks: Sequence[Mark], number: int, *, on_front: bool) -> None:

@@ -9,8 +9,10 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
+from vitedge_core.plots.frame import AFTER, BEFORE, RED
+
 Shares = NDArray[np.floating[Any]]  # [K] probabilities
-BEFORE, AFTER, NEW = "#9AA8B5", "#0072B2", "#D55E00"
+NEW = RED
 
 
 def predictions(

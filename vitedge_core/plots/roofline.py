@@ -13,21 +13,20 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from vitedge_core.plan import Kind
+from vitedge_core.plots.frame import GREY, LIGHT_BLUE, LIGHT_GREEN, OCHRE, ORANGE, PINK, frame
 
-# after Okabe and Ito, at a lightness that stands out from white as well as from a dark page
-BLUE, GREEN, PINK, RED, OCHRE, GREY = "#1F87C9", "#12A07A", "#C4659B", "#DD6B1F", "#A07F00", "#7E8C99"
 LOOKS = {
     Kind.PATCH_EMBED: (OCHRE, "square"),
-    Kind.QKV: (BLUE, "circle"),
-    Kind.ATTENTION: (RED, "diamond"),
-    Kind.PROJECTION: (BLUE, "triangle-up"),
-    Kind.MLP: (GREEN, "circle"),
+    Kind.QKV: (LIGHT_BLUE, "circle"),
+    Kind.ATTENTION: (ORANGE, "diamond"),
+    Kind.PROJECTION: (LIGHT_BLUE, "triangle-up"),
+    Kind.MLP: (LIGHT_GREEN, "circle"),
     Kind.CONVOLUTION: (PINK, "square"),
-    Kind.LINEAR: (GREEN, "pentagon"),
-    Kind.TOKENS: (RED, "star"),
+    Kind.LINEAR: (LIGHT_GREEN, "pentagon"),
+    Kind.TOKENS: (ORANGE, "star"),
     Kind.HEAD: (OCHRE, "hexagon"),
 }
-OTHER = (BLUE, "circle")
+OTHER = (LIGHT_BLUE, "circle")
 _SMALLEST, _LARGEST = 7, 34  # pixels
 _ARROWS = 40
 
@@ -73,20 +72,12 @@ def roofline(
         colour, shape = LOOKS.get(kind, OTHER) if kind else OTHER
         data.append(_marks(kind.value if kind else "Compressed", own, colour, shape, _sizes(own, dots)))
     axis = {"type": "log", "automargin": True, "zeroline": False, "exponentformat": "SI", "dtick": 1}
-    return go.Figure(data, {
-        "height": height,
-        "margin": {"l": 8, "r": 8, "t": 24, "b": 8},
-        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "itemsizing": "constant"},
-        "xaxis": {**axis, "title": {"text": f"{unit} for each byte moved"}},
-        "yaxis": {**axis, "title": {"text": f"{unit}/s at best"}},
-        "annotations": _arrows(before, after),
-        "hovermode": "closest",
-        "hoverlabel": {"align": "left"},
-        "clickmode": "event+select",
-        "uirevision": "keep",
-        "paper_bgcolor": "rgba(0,0,0,0)",
-        "plot_bgcolor": "rgba(0,0,0,0)",
-    })  # fmt: skip
+    return go.Figure(data, frame(
+        height, legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "itemsizing": "constant"},
+        xaxis={**axis, "title": {"text": f"{unit} for each byte moved"}},
+        yaxis={**axis, "title": {"text": f"{unit}/s at best"}},
+        annotations=_arrows(before, after), hovermode="closest", clickmode="event+select",
+    ))  # fmt: skip
 
 
 def _roof(bits: int, peak: float, bandwidth: float, left: float, right: float, *, dash: bool) -> go.Scatter:

@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 
 from vitedge_core.evidence import Quantity
 from vitedge_core.experiments.sensitivity import Cell, Sensitivity
+from vitedge_core.plots.frame import BLUE
 from vitedge_core.plots.intervals import told
 from vitedge_core.text.human import human
 
@@ -44,7 +45,7 @@ def heat_map(found: Sensitivity, figure: str, chosen: tuple[int, int] | None = N
     if chosen is not None:
         place, change = chosen
         picture.add_shape(type="rect", x0=change - 0.5, x1=change + 0.5, y0=place - 0.5, y1=place + 0.5,
-                          line={"color": "#0072B2", "width": 3})  # fmt: skip
+                          line={"color": BLUE, "width": 3})  # fmt: skip
     picture.update_xaxes(side="top", type="category", fixedrange=True, showgrid=False, automargin=True)
     picture.update_yaxes(autorange="reversed", type="category", fixedrange=True, showgrid=False, automargin=True)
     return picture.update_layout(

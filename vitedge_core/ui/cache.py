@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     from vitedge_core.cost.edge_latency import EdgeLatencies
     from vitedge_core.cost.edge_report import EdgeRow
     from vitedge_core.cost.edge_target import Target
+    from vitedge_core.cost.reasons import Cause
     from vitedge_core.cost.report import Cost
     from vitedge_core.datasets.sets import LabelledImages
+    from vitedge_core.experiments.counter_proof import Counter
     from vitedge_core.experiments.gaze import Gaze
     from vitedge_core.experiments.presets import Preset
     from vitedge_core.models.zoo import ModelCard
@@ -114,6 +116,18 @@ def edge_latencies() -> EdgeLatencies:
     found = published()
     _ = found.model, found.widths, found.residuals
     return found
+
+
+def counter_recipe(planned: Planned, cause: Cause) -> Counter | None:
+    """The recipe that removes a cause, if there is one; finding it tries many."""
+    return _counter_recipe(planned.recipe, planned.last.exact, cause, planned)
+
+
+@st.cache_resource(max_entries=128, show_spinner=False)
+def _counter_recipe(recipe: Recipe, exact: bool, cause: Cause, _planned: Planned) -> Counter | None:
+    from vitedge_core.experiments.counter_proof import counter
+
+    return counter(_planned, cause)
 
 
 def edge_rows(planned: Planned, targets: tuple[Target, ...]) -> tuple[EdgeRow, ...]:

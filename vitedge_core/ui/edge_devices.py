@@ -71,8 +71,10 @@ def rows(planned: Planned, targets: Sequence[Target]) -> tuple[EdgeRow, ...]:
     return cache.edge_rows(planned, tuple(targets))
 
 
-def verdict(found: Sequence[EdgeRow], budget: Budget) -> None:
-    """How many fit, which is the fastest that does, and what must be known."""
+def verdict(planned: Planned, found: Sequence[EdgeRow], budget: Budget) -> None:
+    """How many fit, which is the fastest that does, and what must be known of the recipe."""
+    from vitedge_core.cost.edge_domain import plan_flags
+
     fits = {fit: [row for row in found if row.latency and row.fits(budget)[3] is fit] for fit in Fit}
     outside = [row for row in found if row.latency is None]
     parts = [f"**{len(fits[Fit.YES])} fit**", f"{len(fits[Fit.MAYBE])} maybe", f"{len(fits[Fit.NO])} do not"]
@@ -87,9 +89,8 @@ def verdict(found: Sequence[EdgeRow], budget: Budget) -> None:
             f"{quantity.badge(Evidence.PREDICTED)} Fastest that fits: {best.target.device}, {best.target.runtime}, "
             f"{best.target.precision}: {human(best.latency)}, 80 % interval {interval(best.latency)}."
         )
-    for sentence in dict.fromkeys(
-        flag for row in found for flag in row.flags if not flag.startswith(("Pooled", "The net"))
-    ):
+    predicted = any(row.latency is not None for row in found)
+    for sentence in plan_flags(planned.last) if predicted else ():
         st.caption(f":material/info: {sentence}")
 
 
@@ -202,6 +203,7 @@ def _ends(found: Quantity) -> tuple[float, float, float]:
 
 def agreement(targets: Sequence[Target]) -> None:
     """Predicted against measured for one device: each prediction comes from a fit without that network."""
+    from vitedge_core.cost.edge_accuracy import typical_error
     from vitedge_core.plots.edge import Seen
     from vitedge_core.plots.edge import agreement as draw
 
@@ -212,10 +214,8 @@ def agreement(targets: Sequence[Target]) -> None:
         return
     name = st.selectbox("Device", names, key="edge-agreement", persist_state="session", width=360)
     found = [r for r in cache.edge_latencies().residuals if r.example.target.device == name]
-    factors = sorted(max(r.ratio, 1 / r.ratio) for r in found)
-    factor = factors[min(len(factors) - 1, math.ceil(0.8 * len(factors)))]
+    error, factor = typical_error(found)
     seen = [Seen(_row_name(r), r.measured.value, _ends(r.predicted), r.example.own) for r in found]
-    error = sorted(abs(r.ratio - 1) for r in found)[len(found) // 2]
     alt = f"{len(found)} published latencies on {name}: median error {error:.0%}, 80 % within a factor of {factor:.2f}."
     listed = [
         {"network": _row_name(r), "measured": human(r.measured), "predicted": human(r.predicted),

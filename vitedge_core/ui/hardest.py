@@ -44,6 +44,8 @@ def pick(recipe: Recipe, where: str, chosen: int | None, kept: str) -> int | Non
         )
     with right:
         quantity.metric("Answers that change", found.flips, key="hardest-flips")
+    if found.unreadable:
+        st.caption(f"{found.unreadable:,} damaged files were passed over.")
     ranked = found.ranked("attention" if by == "attention" else "prediction")[:SHOWN]
     if not ranked:
         st.info("One of the models has no attention map, so that nothing can be ranked by it.", icon=":material/info:")

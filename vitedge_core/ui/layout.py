@@ -6,6 +6,7 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
@@ -13,6 +14,9 @@ from streamlit.delta_generator import DeltaGenerator
 from vitedge_core.errors import VitEdgeError
 from vitedge_core.recipe import Recipe
 from vitedge_core.ui import state
+
+if TYPE_CHECKING:
+    from vitedge_core.compress import Planned
 
 _log = logging.getLogger(__name__)
 CHART = {"displayModeBar": False, "responsive": True}
@@ -68,6 +72,21 @@ def recipe_line(recipe: Recipe | None = None) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(f":material/deployed_code: **{recipe.model}** :gray[→] " + " :gray[→] ".join(steps))
         st.page_link("pages/build.py", label="Change it in Build", icon=":material/tune:")
+
+
+def planned_recipe() -> Planned:
+    """What the current recipe does to the shapes, under a line that names it and a warning for each step it cannot do.
+
+    Raises:
+        VitEdgeError: Nobody knows the model.
+    """
+    from vitedge_core.ui import cache
+
+    recipe_line()
+    planned, _ = cache.planned(state.current_recipe())
+    for problem in planned.problems.values():
+        st.warning(problem, icon=":material/block:")
+    return planned
 
 
 def empty(icon: str, sentence: str) -> None:

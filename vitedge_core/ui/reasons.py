@@ -40,12 +40,10 @@ def panel(planned: Planned) -> None:
 
 
 def _reason(planned: Planned, reason: Reason) -> None:
-    from vitedge_core.experiments.counter_proof import counter
-
     st.markdown(f"**{reason.cause.value.capitalize()}.** {reason.sentence}")
     told = (f"{name} {human(value)} {quantity.badge(value.evidence)}" for name, value in reason.evidence)
     st.caption(" · ".join(told))
-    other = counter(planned, reason.cause)
+    other = cache.counter_recipe(planned, reason.cause)
     if other is not None:
         _counter_proof(planned.runnable, other)
 
