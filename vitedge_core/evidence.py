@@ -61,6 +61,23 @@ class Quantity:
             "source": self.source, "low": self.low, "high": self.high,
         }  # fmt: skip
 
+    @classmethod
+    def from_dict(cls, plain: Any) -> Quantity:
+        """The quantity that `to_dict` gave; it may come from a stranger's file.
+
+        Raises:
+            ValueError: The values are of another form.
+        """
+        try:
+            names = ("value", "unit", "evidence", "source", "low", "high")
+            value, unit, evidence, source, low, high = (plain[name] for name in names)
+            numbers = [number for number in (value, low, high) if number is not None]
+            if value is None or not all(math.isfinite(number) for number in numbers):
+                raise ValueError("no finite number")
+            return cls(value, str(unit), Evidence(evidence), str(source), low, high)
+        except (KeyError, TypeError, IndexError) as error:
+            raise ValueError("no quantity") from error
+
 
 def wilson(right: int, total: int, z: float = 1.96) -> tuple[float, float]:
     """Interval of a share: Wilson, "Probable inference, the law of succession", JASA 1927."""

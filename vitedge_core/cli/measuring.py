@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ def compress(arguments: argparse.Namespace) -> None:
     from vitedge_core.experiments.evaluation import plain
     from vitedge_core.export.package import free_folder, write
     from vitedge_core.measure.size import weight_bytes
+    from vitedge_core.models.load import preprocessing
+    from vitedge_core.text.model_card import model_card
 
     recipe = recipe_of(arguments)
     planned_of(recipe)
@@ -26,8 +29,8 @@ def compress(arguments: argparse.Namespace) -> None:
     context = context_for(recipe, arguments.images)
     done = carry_out(recipe, context, progress)
     before, after = costs(done.plans[0]), costs(done.last)
-    card = {"baseline": plain(before), "compressed": plain(after)}
-    folder = write(done.model, done.last, recipe, out, card)
+    card = {"baseline": plain(before), "compressed": plain(after), "preparation": asdict(preprocessing(recipe.model))}
+    folder = write(done.model, done.last, recipe, out, card, words=model_card)
     after["weight_bytes"] = weight_bytes(folder)
     progress.close()
     if arguments.json:
