@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from vitedge_core.cli import exporting
 from vitedge_core.cli.asking import IMAGES, Adder, at_least_one, planned_of, recipe_of
 from vitedge_core.cli.telling import print_compared, print_json, print_table, progress
 from vitedge_core.recipe import Recipe
@@ -42,7 +43,10 @@ def compress(arguments: argparse.Namespace) -> None:
 
 
 def measure(arguments: argparse.Namespace) -> None:
-    """Accuracy and latency of a recipe beside its baseline."""
+    """Accuracy and latency of a recipe beside its baseline, or of an exported file."""
+    if arguments.file is not None:
+        exporting.measure_file(arguments)
+        return
     recipe = recipe_of(arguments)
     planned_of(recipe)
     found = _measured(recipe, arguments)
@@ -133,6 +137,7 @@ def add(verb: Adder) -> None:
     own.add_argument("--out", required=True, metavar="DIR", help="folder of the package")
     own.add_argument("--images", metavar="DIR|digits", help=f"to calibrate and train on: {IMAGES}")
     own = verb(measure, recipe=True)
+    own.add_argument("--file", metavar="PATH", help="an exported file instead of a recipe: .onnx, .xml or a package")
     own.add_argument("--images", metavar="DIR|digits", help=IMAGES)
     own.add_argument("--limit", type=at_least_one, metavar="N", help="images at most (all)")
     own.add_argument("--no-latency", action="store_true", help="accuracy only")

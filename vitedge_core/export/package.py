@@ -175,7 +175,7 @@ def write(
             }  # fmt: skip
             (made / CARD).write_text(json.dumps(about, indent=1), encoding="utf-8")
             _go_on(cancelled)
-            _move(made, folder, Path(spare) / "old")
+            move(made, folder, Path(spare) / "old")
     except OSError as error:
         raise VitEdgeError(f"{folder} cannot be written: {error.strerror or error}.") from error
     return folder
@@ -222,10 +222,10 @@ def _seal(path: Path) -> dict[str, Any]:
         return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 
 
-def _move(made: Path, folder: Path, old: Path) -> None:
-    """Put the finished folder in its place; an older one moves out of the way and dies with the temporary folder."""
-    if not folder.exists():
-        made.rename(folder)
+def move(made: Path, folder: Path, old: Path) -> None:
+    """Put the finished package in its place; an older one moves out of the way and dies with the temporary folder."""
+    if not folder.exists() or made.is_file():
+        made.replace(folder)
         return
     folder.rename(old)
     try:
@@ -245,7 +245,7 @@ def read(folder: Path) -> tuple[nn.Module, Recipe]:
         VitEdgeError: The folder is no package, or it is damaged or hostile.
     """
     folder = Path(folder).expanduser()
-    card = _card(folder)
+    card = card_of(folder)
     recipe = Recipe.from_json(_checked(folder, RECIPE, card, MAX_JSON).read_bytes())
     weights = _checked(folder, WEIGHTS, card, MAX_WEIGHTS)
     structure = structure_from(card.get("structure"))
@@ -265,7 +265,12 @@ def _file(folder: Path, name: str, most: int) -> Path:
     return path
 
 
-def _card(folder: Path) -> dict[str, Any]:
+def card_of(folder: Path) -> dict[str, Any]:
+    """What the card of a package says, as plain values.
+
+    Raises:
+        VitEdgeError: It is none.
+    """
     text = _file(folder, CARD, MAX_CARD).read_bytes()
     try:
         card = json.loads(text)

@@ -65,7 +65,7 @@ def places_after(metric: Tensor, prefix: int, r: int) -> Tensor:
     goes = torch.zeros_like(partner).scatter(1, best.topk(r, dim=1).indices, 1)
     kept = likeness.shape[1] - r
     among_kept = (1 - goes).cumsum(1) - 1
-    places = torch.empty_like(metric[:, :, 0], dtype=torch.long)
+    places = metric.new_zeros(metric.shape[:2], dtype=torch.long)  # empty memory is no operation of other runtimes
     places[:, :prefix] = torch.arange(prefix, device=metric.device)
     patch_places = places[:, prefix:]
     patch_places[:, first] = prefix + torch.where(goes == 1, kept + partner, among_kept)
