@@ -17,7 +17,7 @@ from vitedge_core.experiments.evaluate import costs, images_for, section, tested
 from vitedge_core.experiments.evaluation import plain
 from vitedge_core.export.forms import ConversionError, Form, Parcel, Written, write
 from vitedge_core.models.load import preprocessing
-from vitedge_core.recipe import Recipe
+from vitedge_core.recipe import Recipe, Step
 
 Report = Callable[[float, str], None]
 Cancel = Callable[[], bool]
@@ -55,6 +55,7 @@ def take_away(
     if problem:
         raise VitEdgeError(problem)
     path = form.target(path)
+    recipe, added = completed(recipe, form)
     early = _unsupported(form, plan_recipe(recipe))
     if early:
         raise VitEdgeError(early)
@@ -62,9 +63,19 @@ def take_away(
     done = compress(recipe, context_for(recipe, opened), section(report, 0.0, 0.4), cancelled)
     parcel = _parcel(done, opened, figures, words, report=section(report, 0.4, 1.0), cancelled=cancelled)
     try:
-        return write(form, parcel, path)
+        written = write(form, parcel, path)
+        return replace(written, notes=(*added, *written.notes))
     except ConversionError as error:
         raise VitEdgeError(_blamed(form, done, parcel, str(error))) from error
+
+
+def completed(recipe: Recipe, form: Form) -> tuple[Recipe, tuple[str, ...]]:
+    """The recipe with the step a form of integers cannot do without, and the sentence that says so."""
+    if not form.integers or plan_recipe(recipe).last.quantised:
+        return recipe, ()
+    step = Step.of("uniform_ptq", w_bits=8, a_bits=8)
+    words = f"The recipe rounds nothing, so {form.title} added a last step to it: uniform_ptq with 8 bits, calibrated."
+    return replace(recipe, steps=(*recipe.active, step)), (words,)
 
 
 def _parcel(

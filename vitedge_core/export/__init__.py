@@ -6,9 +6,11 @@ from vitedge_core.errors import unknown
 from vitedge_core.export.bundle import Package
 from vitedge_core.export.executorch import Pte
 from vitedge_core.export.forms import Form
+from vitedge_core.export.onnx import OnnxFloat, OnnxInt8
+from vitedge_core.export.openvino import OpenVinoIr
 from vitedge_core.export.pt2 import Pt2
 
-FORMS: tuple[Form, ...] = (Package(), Pt2(), Pte())
+FORMS: tuple[Form, ...] = (Package(), OnnxFloat(), OnnxInt8(), OpenVinoIr(), Pt2(), Pte())
 
 
 def form(key: str) -> Form:

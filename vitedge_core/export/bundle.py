@@ -11,9 +11,11 @@ from torch import Tensor
 
 from vitedge_core.errors import VitEdgeError
 from vitedge_core.export import package
+from vitedge_core.export.check import Limits
 from vitedge_core.export.forms import Form, Parcel
 from vitedge_core.export.loaded import load
 from vitedge_core.export.passport import Passport
+from vitedge_core.plan import Plan
 
 
 class Package(Form):
@@ -26,7 +28,6 @@ class Package(Form):
         "To keep, publish or train on: the smallest file, with recipe, model card and a script of PyTorch and timm."
     )
     lacks = "No runtime opens it by itself; its script builds the model, whose integers are then computed as floats."
-    tolerance = 0.0
 
     def convert(self, parcel: Parcel) -> Any:
         """Nothing to do: it holds the model as it is."""
@@ -45,6 +46,10 @@ class Package(Form):
                     archive.write(file, file.name)
                     file.unlink()
             folder.rmdir()
+
+    def limits(self, plan: Plan) -> Limits:
+        """It is the very model."""
+        return Limits(0.0, 1.0)
 
     def answers(self, path: Path, images: Tensor) -> Tensor:
         """Read back with every check a stranger's package gets."""

@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from torch import Tensor
 
 from vitedge_core.evidence import Evidence, Quantity, wilson
+
+
+class Limits(NamedTuple):
+    """How far logits may be from the model's as a share of the largest, and what share must get the same class."""
+
+    difference: float
+    alike: float
+
+
+FLOATS = Limits(1e-3, 1.0)  # other kernels add in another order: 0.000001 is usual
+INTEGERS = Limits(0.05, 0.96)  # integer kernels round sums elsewhere: 0.01 is usual, and a tie may fall otherwise
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +45,12 @@ class Check:
             "largest_difference": Quantity.exact(self.difference, "ratio", apart),
         }
 
-    def wrong(self, tolerance: float, alike: float) -> str | None:
+    def wrong(self, limits: Limits) -> str | None:
         """None, or how it fails, as the end of a sentence."""
-        if not self.difference <= tolerance:
-            apart, allowed = 100 * self.difference, 100 * tolerance
+        if not self.difference <= limits.difference:
+            apart, allowed = 100 * self.difference, 100 * limits.difference
             return f"gives logits that differ by {apart:.2g} % of the largest, and {allowed:g} % is allowed"
-        if self.same < alike * self.n:
+        if self.same < limits.alike * self.n:
             return f"names another class on {self.n - self.same} of {self.n} images"
         return None
 

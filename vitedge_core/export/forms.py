@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from vitedge_core.errors import Cancelled, VitEdgeError
 from vitedge_core.evidence import Quantity
-from vitedge_core.export.check import compared
+from vitedge_core.export.check import FLOATS, Limits, compared
 from vitedge_core.export.passport import Passport
 from vitedge_core.plan import Plan
 from vitedge_core.preprocessing import Preprocessing
@@ -82,9 +82,8 @@ class Form(ABC):
     """A file format with what goes into it.
 
     key: command-line word and test id. title: for people. ending: of the file's name. purpose: one sentence, what it is
-    for. lacks: one sentence, what it does not carry. tolerance: how far a logit may be from the model's, as a share of
-    the largest; alike: share of the images that must get the same answer. modules, pip: what it needs, and the line
-    that installs it.
+    for. lacks: one sentence, what it does not carry. integers: whether it is for recipes that
+    quantise. modules, pip: what it needs, and the line that installs it.
     """
 
     key: ClassVar[str]
@@ -92,8 +91,7 @@ class Form(ABC):
     ending: ClassVar[str]
     purpose: ClassVar[str]
     lacks: ClassVar[str]
-    tolerance: ClassVar[float] = 1e-3
-    alike: ClassVar[float] = 1.0
+    integers: ClassVar[bool] = False
     modules: ClassVar[tuple[str, ...]] = ()
     pip: ClassVar[str] = ""
 
@@ -123,6 +121,10 @@ class Form(ABC):
     @abstractmethod
     def answers(self, path: Path, images: Tensor) -> Tensor:
         """Logits [n, K] of prepared images [n, 3, height, width] as the file gives them in its own runtime."""
+
+    def limits(self, plan: Plan) -> Limits:
+        """How far a file's answers may be from the model's."""
+        return FLOATS
 
     def notes(self, plan: Plan) -> tuple[str, ...]:
         """What must be said of the numbers in this file, a sentence each."""
@@ -190,7 +192,7 @@ def _saved(form: Form, converted: Any, parcel: Parcel, path: Path) -> dict[str, 
     with torch.inference_mode():
         ours = parcel.model(parcel.proof)
     check = compared(ours, form.answers(path, parcel.proof), parcel.where)
-    wrong = check.wrong(form.tolerance, form.alike)
+    wrong = check.wrong(form.limits(parcel.plan))
     if wrong:
         raise VitEdgeError(f"{form.title} was not kept: the written file {wrong}; choose another form.")
     parcel.tick(0.9, "Writing the check into its card.")

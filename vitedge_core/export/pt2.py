@@ -28,7 +28,6 @@ class Pt2(Form):
     lacks = (
         "Weights of few bits are kept as float32, so the file is not smaller for them; batches go up to 1,024 images."
     )
-    tolerance = 1e-5
 
     def convert(self, parcel: Parcel) -> Any:
         """Trace with a free batch size."""
