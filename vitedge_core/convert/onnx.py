@@ -1,25 +1,23 @@
 """A compressed model as an ONNX graph with a dynamic batch; 8-bit grids become QuantizeLinear and DequantizeLinear.
 
-Steps and zero points in the file are those of the recipe, and weights are stored as the integers they are rounded to, so
-that the file is four times smaller and every engine that reads such pairs (ONNX Runtime, OpenVINO) multiplies integers.
+Steps and zero points in the file are those of the recipe, and weights are stored as the integers they are rounded to:
+the file is four times smaller, and every engine that reads such pairs (ONNX Runtime, OpenVINO) multiplies integers.
 https://onnx.ai/onnx/operators/onnx__QuantizeLinear.html
 """
 
 from __future__ import annotations
 
-import logging
-import threading
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from io import StringIO
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
+from timm.layers.linear import Linear as TimmLinear
 from torch import Tensor, nn
 
-from vitedge_core.convert.plain import activation_grids, in_floats, own_copy, write_rounded
-from vitedge_core.errors import Cancelled, VitEdgeError
+from vitedge_core.convert.plain import activation_grids, in_floats, own_copy
+from vitedge_core.convert.quiet import first_line, quietly, stop_if
+from vitedge_core.errors import VitEdgeError
 from vitedge_core.surgery.grid import SYMMETRIC, Grid
 from vitedge_core.surgery.replace import QuantConv, QuantLinear, put, quantised_layers
 
@@ -29,8 +27,7 @@ if TYPE_CHECKING:
 OPSET = 20  # the first with GELU as one operation
 IMAGES, LOGITS, BATCH = "images", "logits", "batch"  # names of input, output and dynamic dimension in the file
 BITS = 8
-_LOUD = ("torch.onnx", "onnxscript", "onnx_ir", "torch.export")
-_exporter = threading.Lock()  # the exporter keeps state of its own for the whole process
+_LINEAR = {nn.Linear, TimmLinear}
 
 
 def float_onnx(model: nn.Module, example: Tensor, cancelled: Callable[[], bool] = lambda: False) -> ModelProto:
@@ -80,8 +77,8 @@ def _write_integers(model: nn.Module) -> None:
 def _check(path: str, grid: Grid) -> None:
     if grid.bits != BITS:
         raise VitEdgeError(
-            f"{path} is on a grid of {grid.bits} bits and an ONNX file that engines run with integers needs {BITS}; set "
-            "8 bits in the quantisation step."
+            f"{path} is on a grid of {grid.bits} bits and an ONNX file that engines run with integers needs {BITS}; "
+            "set 8 bits in the quantisation step."
         )
 
 
@@ -148,6 +145,18 @@ class _IntegerLinear(nn.Module):
         return product.unflatten(0, x.shape[:-1])
 
 
+class _RowsLinear(nn.Module):
+    """A linear layer as Gemm on rows: in the file it is told apart from attention products, which are MatMul."""
+
+    def __init__(self, host: nn.Linear) -> None:
+        super().__init__()
+        self.weight, self.bias = host.weight, host.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., inputs] -> [..., outputs]."""
+        return F.linear(x.flatten(0, -2), self.weight, self.bias).unflatten(0, x.shape[:-1])
+
+
 class _IntegerConv(nn.Module):
     """A convolution with integer weights."""
 
@@ -166,28 +175,30 @@ class _IntegerConv(nn.Module):
 
 def _exported(model: nn.Module, example: Tensor, cancelled: Callable[[], bool]) -> ModelProto:
     """The graph of a copy that may be used up."""
-    while not _exporter.acquire(timeout=0.1):
-        _stop_if(cancelled)
+    for path, layer in list(model.named_modules()):
+        if type(layer) in _LINEAR or (isinstance(layer, QuantLinear) and not _has_grid(layer)):
+            put(model, path, _RowsLinear(layer))
+    two = example[:1].repeat(2, 1, 1, 1)  # one image would be taken for a fixed size
     try:
-        _stop_if(cancelled)
-        two = example[:1].repeat(2, 1, 1, 1)  # one image would be taken for a fixed size
-        with _quiet(), torch.no_grad():
+        with quietly(cancelled), torch.no_grad():
             program = torch.onnx.export(
                 model, (two,), dynamo=True, opset_version=OPSET, verbose=False, input_names=[IMAGES],
                 output_names=[LOGITS], dynamic_shapes=({0: torch.export.Dim(BATCH)},),
             )  # fmt: skip
-        _stop_if(cancelled)
+        stop_if(cancelled)
         assert program is not None
         return _finished(program.model_proto)
-    except (Cancelled, VitEdgeError):
+    except VitEdgeError:
         raise
     except Exception as error:  # whatever the exporter throws, it is this model that it cannot take
         raise VitEdgeError(
-            f"PyTorch's ONNX exporter cannot follow this {type(model).__name__} ({_first_line(error)}); choose the "
+            f"PyTorch's ONNX exporter cannot follow this {type(model).__name__} ({first_line(error)}); choose the "
             "eager engine, or take out the step that changed its layers last."
         ) from error
-    finally:
-        _exporter.release()
+
+
+def _has_grid(layer: QuantLinear) -> bool:
+    return isinstance(layer.input_grid, Grid) or isinstance(layer.weight_grid, Grid)
 
 
 def _finished(proto: ModelProto) -> ModelProto:
@@ -197,32 +208,3 @@ def _finished(proto: ModelProto) -> ModelProto:
         node.ClearField("metadata_props")  # file names and lines of this machine
         node.ClearField("doc_string")
     return proto
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """The exporter prints, logs and warns; all of that is put back afterwards."""
-    loggers = [logging.getLogger(name) for name in _LOUD]
-    levels = [logger.level for logger in loggers]
-    try:
-        for logger in loggers:
-            logger.setLevel(logging.CRITICAL)
-        with warnings.catch_warnings(), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-
-
-def _stop_if(cancelled: Callable[[], bool]) -> None:
-    if cancelled():
-        raise Cancelled("The conversion was cancelled; nothing was written.")
-
-
-def _first_line(error: Exception) -> str:
-    """What went wrong at the bottom, in one line."""
-    while error.__cause__ is not None and isinstance(error.__cause__, Exception):
-        error = error.__cause__
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0].strip().rstrip(".")[:120]

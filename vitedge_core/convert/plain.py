@@ -1,4 +1,4 @@
-"""A copy of a compressed model in plain floats: rounded weights are numbers like others, where activations are float."""
+"""A copy of a compressed model in plain floats: where activations are float, rounded weights are mere numbers."""
 
 from __future__ import annotations
 
