@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from vitedge_core.convert.quiet import first_line, quietly
 from vitedge_core.errors import VitEdgeError
 from vitedge_core.export.forms import Form, Parcel
 from vitedge_core.export.passport import PREFIX, Passport
-from vitedge_core.models.build import first_line
 from vitedge_core.plan import FLOAT_BITS, Plan
 
 
@@ -43,7 +41,7 @@ class Pte(Form):
         from executorch.exir import to_edge_transform_and_lower
 
         try:
-            with contextlib.redirect_stdout(io.StringIO()):
+            with quietly(parcel.cancelled):
                 traced = torch.export.export(parcel.model, (parcel.proof[:1],))
                 parcel.tick(0.2, "Lowering to XNNPACK.")
                 words = parcel.passport(self.key).entries()
@@ -54,7 +52,7 @@ class Pte(Form):
         except VitEdgeError:
             raise
         except Exception as error:
-            raise VitEdgeError(f"ExecuTorch cannot lower this model: {first_line(error)[:200]}") from error
+            raise VitEdgeError(f"ExecuTorch cannot lower this model ({first_line(error)}); choose ONNX.") from error
 
     def save(self, converted: Any, passport: Passport, path: Path) -> None:
         """The program; recipe, digest and preparation are methods of it that return their text."""

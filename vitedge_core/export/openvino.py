@@ -9,13 +9,13 @@ from typing import Any
 from torch import Tensor
 
 from vitedge_core.convert.onnx import float_onnx, integer_onnx
+from vitedge_core.convert.quiet import first_line
 from vitedge_core.errors import VitEdgeError
 from vitedge_core.export.check import FLOATS, INTEGERS, Limits
 from vitedge_core.export.forms import Form, Parcel
 from vitedge_core.export.loaded import load
 from vitedge_core.export.onnx import needs_eight_bits
 from vitedge_core.export.passport import PREFIX, Passport
-from vitedge_core.models.build import first_line
 from vitedge_core.plan import FLOAT_BITS, Plan
 
 
@@ -46,7 +46,7 @@ class OpenVinoIr(Form):
         try:
             return openvino.Core().read_model(model=graph.SerializeToString())
         except Exception as error:
-            raise VitEdgeError(f"OpenVINO cannot read this model: {first_line(error)[:200]}") from error
+            raise VitEdgeError(f"OpenVINO cannot read this model ({first_line(error)}); choose ONNX.") from error
 
     def save(self, converted: Any, passport: Passport, path: Path) -> None:
         """Twice, because the .xml names the digest of the .bin."""

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vitedge_core.errors import VitEdgeError
+from vitedge_core.convert.quiet import first_line, quietly
+from vitedge_core.errors import Cancelled, VitEdgeError
 from vitedge_core.export.forms import Form, Parcel
 from vitedge_core.export.passport import Passport
-from vitedge_core.models.build import first_line
 
 MOST_IMAGES = 1_024  # in a batch
 
@@ -33,9 +33,12 @@ class Pt2(Form):
         """Trace with a free batch size."""
         batch = torch.export.Dim("batch", min=1, max=MOST_IMAGES)
         try:
-            return torch.export.export(parcel.model, (parcel.proof[:2],), dynamic_shapes=({0: batch},))
+            with quietly(parcel.cancelled):
+                return torch.export.export(parcel.model, (parcel.proof[:2],), dynamic_shapes=({0: batch},))
+        except Cancelled:
+            raise
         except Exception as error:
-            raise VitEdgeError(f"torch.export cannot trace this model: {first_line(error)[:200]}") from error
+            raise VitEdgeError(f"torch.export cannot trace this model ({first_line(error)}); choose ONNX.") from error
 
     def save(self, converted: Any, passport: Passport, path: Path) -> None:
         """With the words of the passport as extra files."""

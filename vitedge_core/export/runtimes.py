@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from vitedge_core.convert.quiet import first_line
 from vitedge_core.errors import VitEdgeError
-from vitedge_core.models.build import first_line
 
 Pass = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
@@ -51,7 +51,7 @@ class Opened(nn.Module, ABC):
             array = np.ascontiguousarray(images.detach().numpy(), dtype=np.float32)
             return torch.from_numpy(self._in_batches(array, self._pass))
         except Exception as error:  # runtimes raise whatever a file provokes
-            raise VitEdgeError(f"{self.title} cannot run this file: {first_line(error)[:200]}") from error
+            raise VitEdgeError(f"{self.title} cannot run this file ({first_line(error)}); export it again.") from error
 
     def _in_batches(self, images: NDArray[np.float32], run: Pass) -> NDArray[np.float32]:
         """All at once, or in the batches the file wants, the last one filled up with its own images."""
