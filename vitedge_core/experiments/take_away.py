@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vitedge_core.compress import Compressed, Planned, compress, context_for, default_images, plan_recipe
+from vitedge_core.compress import Compressed, compress, context_for, default_images, plan_recipe
 from vitedge_core.datasets.sets import LabelledImages
 from vitedge_core.errors import Cancelled, VitEdgeError
 from vitedge_core.experiments.evaluate import costs, images_for, section, tested_on
@@ -55,13 +55,14 @@ def take_away(
     if problem:
         raise VitEdgeError(problem)
     path = form.target(path)
+    problem = unsupported(recipe, form)
+    if problem:
+        raise VitEdgeError(problem)
     recipe, added = completed(recipe, form)
-    early = _unsupported(form, plan_recipe(recipe))
-    if early:
-        raise VitEdgeError(early)
     opened = None if images is None and default_images(recipe.model) is None else images_for(recipe.model, images)
     done = compress(recipe, context_for(recipe, opened), section(report, 0.0, 0.4), cancelled)
-    parcel = _parcel(done, opened, figures, words, report=section(report, 0.4, 1.0), cancelled=cancelled)
+    known = None if added else figures  # they are those of the recipe without the step that was added
+    parcel = _parcel(done, opened, known, words, report=section(report, 0.4, 1.0), cancelled=cancelled)
     try:
         written = write(form, parcel, path)
         return replace(written, notes=(*added, *written.notes))
@@ -114,8 +115,9 @@ def _calibration(recipe: Recipe, opened: LabelledImages | None) -> Tensor:
     return opened.calibration(preprocessing(recipe.model)).images
 
 
-def _unsupported(form: Form, planned: Planned) -> str | None:
-    """The sentence on the first step after which the form cannot take what there is; known from shapes alone."""
+def unsupported(recipe: Recipe, form: Form) -> str | None:
+    """None, or the sentence on the first step that prevents the export; instant, from shapes alone."""
+    planned = plan_recipe(completed(recipe, form)[0])
     for number, plan in enumerate(planned.plans):
         why = form.supports(plan)
         if why:
