@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,13 @@ import torch
 from vitedge_core.compress import compress
 from vitedge_core.datasets import wild_digits
 from vitedge_core.errors import Cancelled, VitEdgeError
+from vitedge_core.experiments import measure_file as measuring
 from vitedge_core.experiments.evaluate import images_for
 from vitedge_core.experiments.measure_file import measure_file
 from vitedge_core.experiments.take_away import completed, take_away, unsupported
 from vitedge_core.export import form
 from vitedge_core.export.forms import Form
+from vitedge_core.export.loaded import load
 from vitedge_core.models.load import preprocessing
 from vitedge_core.recipe import Recipe, Step
 
@@ -108,6 +111,16 @@ def test_a_package_is_measured_beside_its_model_in_pytorch(name, tmp_path):
     assert json.dumps(found.to_dict())
 
 
+def test_a_file_whose_recipe_trains_is_not_trained_again(name, tmp_path, monkeypatch):
+    written = take_away(Recipe(name), form("package"), tmp_path / "p.zip")
+    recipe = Recipe(name, (S("soft_logits"),))
+    passport = replace(load(written.path).passport, recipe=recipe)
+    monkeypatch.setattr(measuring, "load", lambda path: replace(load(path), passport=passport))
+    found = measure_file(written.path, limit=20)
+    assert (found.recipe, found.difference) == (recipe, None)
+    assert any("the file stands alone" in note for note in found.notes)
+
+
 def test_a_stranger_must_fit(name, tmp_path):
     onnx = pytest.importorskip("onnx")
     from tests.unit.test_loaded import graph
@@ -144,7 +157,8 @@ images = np.load(sys.argv[1])
 answers = {}
 for path in sys.argv[3:]:
     if path.endswith(".onnx"):
-        answers[path] = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, {"images": images})[0]
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        answers[path] = session.run(None, {"images": images})[0]
     else:
         core = openvino.Core()
         answers[path] = core.compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(images)[0]

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from vitedge_core.compress import compress, context_for
+from vitedge_core.compress import compress, context_for, technique_of
 from vitedge_core.datasets.sets import LabelledImages
 from vitedge_core.errors import Cancelled, VitEdgeError
 from vitedge_core.evidence import Quantity
@@ -148,6 +148,8 @@ def _twin(
     try:
         if not has_weights(recipe.model):
             return None, (f"{recipe.model} has no weights here, so the file stands alone.",)
+        if any(technique_of(step).card.trains for step in recipe.active):
+            return None, ("Its recipe trains, which is not done again here, so the file stands alone.",)
         return compress(recipe, context_for(recipe, images), report, cancelled).model, ()
     except Cancelled:
         raise
