@@ -1,7 +1,8 @@
-"""The process that compiles a model: `python -m vitedge_core.backends.ahead_process FOLDER`.
+"""The process that compiles a model: `python -P ahead_process.py FOLDER`.
 
-It reads FOLDER/`TRACED` and FOLDER/`SETTINGS` and leaves FOLDER/`COMPILED`, or one sentence in FOLDER/`PROBLEM`. When
-the process that started it ends, it removes the folder and ends with all it started.
+It imports nothing of VitEdge, and PyTorch only once it listens for the end of its parent. It reads FOLDER/`TRACED` and
+FOLDER/`SETTINGS` and leaves FOLDER/`COMPILED`, or one sentence in FOLDER/`PROBLEM`. When the process that started it
+ends, it removes the folder and ends with all it started.
 """
 
 from __future__ import annotations
@@ -23,9 +24,8 @@ def main(folder: Path) -> int:
     try:
         _compile(folder)
     except Exception as error:  # noqa: BLE001  whatever a compiler of a whole network may raise
-        from vitedge_core.models.build import first_line
-
-        (folder / PROBLEM).write_text(f"{type(error).__name__}: {first_line(error)}"[:400], encoding="utf-8")
+        said = (str(error).strip().splitlines() or [""])[0]
+        (folder / PROBLEM).write_text(f"{type(error).__name__}: {said}"[:400], encoding="utf-8")
         return 1
     return 0
 
