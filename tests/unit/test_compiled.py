@@ -11,7 +11,8 @@ from carried import built, carried_out, relative
 from torch import nn
 
 from vitedge_core.backends import ENGINES, engine
-from vitedge_core.backends.compiled import InPrecision, plain_copy
+from vitedge_core.backends.compiled import InPrecision
+from vitedge_core.convert.plain import in_floats
 from vitedge_core.surgery.replace import quantised_layers
 from vitedge_core.techniques.pruning.head_mlp_magnitude import HeadMlpMagnitude
 from vitedge_core.techniques.quantization.uniform_ptq import UniformPtq
@@ -50,13 +51,13 @@ def test_without_a_compiler_they_are_missing(monkeypatch):
 def test_weights_on_a_grid_are_rounded_before_anything_else():
     model, _ = carried_out(WEIGHTS_ONLY)
     before = copy.deepcopy(model.state_dict())
-    plain = plain_copy(model)
+    plain = in_floats(model)
     assert all(isinstance(layer.weight_grid, nn.Identity) for _, layer in quantised_layers(plain))
     images = tiny.images(3)
     with torch.inference_mode():
         assert torch.equal(plain(images), model(images))
     # the grid's own arithmetic in bfloat16 would move weights to neighbouring values
-    narrow = InPrecision(plain_copy(model), torch.bfloat16)
+    narrow = InPrecision(in_floats(model), torch.bfloat16)
     assert all(p.dtype == torch.bfloat16 for p in narrow.parameters())
     for path, layer in quantised_layers(model):
         want = layer.weight_grid(layer.weight).bfloat16()

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 
 from torch import Tensor, nn
 
-from vitedge_core.errors import Cancelled
+from vitedge_core.errors import Cancelled, VitEdgeError
 from vitedge_core.plan import FLOAT_BITS, Plan
 
 Report = Callable[[float, str], None]
@@ -96,6 +96,12 @@ class Engine(ABC):
         if not absent:
             return None
         return f"{self.title} needs {' and '.join(absent)}, which is not installed here; run: {self.pip}"
+
+    def check(self, plan: Plan) -> None:
+        """Raise the sentence of `missing` or `supports`, if there is one."""
+        why = self.missing() or self.supports(plan)
+        if why:
+            raise VitEdgeError(why)
 
     @abstractmethod
     def supports(self, plan: Plan) -> str | None:

@@ -6,7 +6,6 @@ ASPLOS 2024. Used ahead of time (AOTInductor), see `ahead`.
 
 from __future__ import annotations
 
-import copy
 from collections import Counter
 from dataclasses import dataclass
 
@@ -15,9 +14,8 @@ from torch import Tensor, nn
 
 from vitedge_core.backends.ahead import AheadEngine, compile_ahead, total
 from vitedge_core.backends.base import Artefact, Source, needs_float_activations
+from vitedge_core.convert.plain import in_floats
 from vitedge_core.plan import FLOAT_BITS, Plan
-from vitedge_core.surgery.grid import Grid
-from vitedge_core.surgery.replace import quantised_layers
 
 _NAMES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
 # library calls, by what they multiply with: weights laid out beforehand, or as they are
@@ -35,17 +33,6 @@ class InPrecision(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """[B, 3, height, width] -> [B, K]."""
         return self.model(images.to(self.dtype)).float()
-
-
-@torch.no_grad()
-def plain_copy(model: nn.Module) -> nn.Module:
-    """A copy in which weights on a grid are plain numbers: rounded once, in float32, before anything else is."""
-    own = copy.deepcopy(model).eval()
-    for _, layer in quantised_layers(own):
-        if isinstance(layer.weight_grid, Grid):
-            layer.weight.copy_(layer.weight_grid(layer.weight))
-            layer.weight_grid = nn.Identity()
-    return own
 
 
 @dataclass(frozen=True)
@@ -78,7 +65,8 @@ class Compiled(AheadEngine):
             VitEdgeError: The compiler does not take the model, or was killed.
             Cancelled: `source.cancelled` said so.
         """
-        module = InPrecision(plain_copy(source.model), self.dtype).eval()
+        self.check(source.plan)
+        module = InPrecision(in_floats(source.model), self.dtype).eval()
         return compile_ahead(source, module, freezing=True, facts=lambda calls: self._facts(source.plan, calls))
 
     def _facts(self, plan: Plan, calls: Counter[str]) -> tuple[str, ...]:

@@ -6,7 +6,6 @@ layers are slower than float on small models, so it is compiled like `compiled`.
 
 from __future__ import annotations
 
-import copy
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,7 @@ from torch import nn
 
 from vitedge_core.backends.ahead import AheadEngine, compile_ahead, total
 from vitedge_core.backends.base import Artefact, Source, needs_no_rounding
+from vitedge_core.convert.plain import own_copy
 from vitedge_core.plan import Plan
 
 INT8 = ("_qlinear", "_int_mm", "_weight_int8pack_mm", "int8")
@@ -48,7 +48,8 @@ class TorchAO(AheadEngine):
             VitEdgeError: The compiler does not take the model, or was killed.
             Cancelled: `source.cancelled` said so.
         """
-        module = copy.deepcopy(source.model).eval()
+        self.check(source.plan)
+        module = own_copy(source.model)
         linear = sum(isinstance(layer, nn.Linear) for layer in module.modules())
         source.report(0.0, "Rounding the weights.")
         _round(module, dynamic=self.dynamic)
