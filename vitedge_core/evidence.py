@@ -50,6 +50,10 @@ class Quantity:
         """Whether the interval is the value itself."""
         return self.low == self.value == self.high
 
+    def excludes(self, value: float) -> bool:
+        """Whether the interval leaves this value out; without an interval nothing can be left out."""
+        return self.low is not None and self.high is not None and not self.low <= value <= self.high
+
     def weaker(self, evidence: Evidence, source: str) -> Quantity:
         """The same value on other evidence, without an interval."""
         return replace(self, evidence=evidence, source=source, low=None, high=None)

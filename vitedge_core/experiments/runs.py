@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from vitedge_core.errors import VitEdgeError
-from vitedge_core.evidence import Evidence, Quantity
+from vitedge_core.evidence import Quantity
 from vitedge_core.experiments.evaluation import GAZE, QUICK, Evaluation
 from vitedge_core.experiments.store import storage_url, stored, study
 from vitedge_core.recipe import Recipe
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 STUDY = "vitedge runs"
 ENGINE = "PyTorch, eager"
-_LIBRARIES = ("torch", "timm", "numpy")
+_LIBRARIES = ("torch", "timm", "numpy", "torchao", "onnx", "onnxruntime", "openvino", "nncf")
 _FORMAT = 1
 _parsed: dict[tuple[str, int], Run | None] = {}
 
@@ -235,11 +235,8 @@ def _plain(evaluation: Evaluation) -> dict[str, Any]:
 def _evaluation(plain: dict[str, Any]) -> Evaluation:
     return Evaluation(
         Recipe.from_dict(plain["recipe"]), plain["images"], plain["digest"], plain["n"],
-        {name: _quantity(figure) for name, figure in plain["baseline"].items()},
-        {name: _quantity(figure) for name, figure in plain["compressed"].items()},
-        _quantity(plain["difference"]), plain["ratio"] and _quantity(plain["ratio"]), tuple(plain["notes"]),
+        {name: Quantity.from_dict(figure) for name, figure in plain["baseline"].items()},
+        {name: Quantity.from_dict(figure) for name, figure in plain["compressed"].items()},
+        Quantity.from_dict(plain["difference"]), plain["ratio"] and Quantity.from_dict(plain["ratio"]),
+        tuple(plain["notes"]),
     )  # fmt: skip
-
-
-def _quantity(plain: dict[str, Any]) -> Quantity:
-    return Quantity(**{**plain, "evidence": Evidence(plain["evidence"])})

@@ -7,11 +7,11 @@ import re
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from vitedge_core.errors import VitEdgeError
 from vitedge_core.storage import data_folder
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.storages import BaseStorage
 
+Direction = Literal["maximize", "minimize"]
+_RUNS: tuple[Direction, ...] = ("maximize", "minimize")
 _LOCK_SECONDS = 60  # how long a process waits for another one's write
 _MADE_BY_ANOTHER = ("already exists", "unique constraint", "duplicate key")  # words of a database that we came second
 _opening = threading.Lock()  # two threads would both create the tables
@@ -40,8 +42,14 @@ def storage(url: str | None = None) -> BaseStorage:
         return _open(url or storage_url())
 
 
-def study(name: str, url: str | None = None, *, create: bool = False) -> Study:
-    """A study: objectives are accuracy, to be maximised, and MACs, to be minimised.
+def study(
+    name: str,
+    url: str | None = None,
+    *,
+    create: bool = False,
+    directions: Sequence[Direction] = ("maximize", "minimize"),
+) -> Study:
+    """A study: objectives are accuracy, to be maximised, and MACs, to be minimised, unless `directions` says otherwise.
 
     Raises:
         VitEdgeError: There is none of that name and `create` is false.
@@ -58,7 +66,7 @@ def study(name: str, url: str | None = None, *, create: bool = False) -> Study:
                 raise VitEdgeError(f"There is no study {name[:80]!r} in {_shown(url or storage_url())}.") from error
             return optuna.create_study(
                 study_name=name, storage=where, sampler=sampler, load_if_exists=True,
-                directions=["maximize", "minimize"],
+                directions=list(directions),
             )  # fmt: skip
 
 
