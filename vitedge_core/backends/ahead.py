@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -52,6 +52,8 @@ def no_compiler(title: str) -> str | None:
 @dataclass(frozen=True)
 class AheadEngine(Engine):
     """An engine whose models are compiled here, so it needs a C++ compiler beside its Python modules."""
+
+    waits: ClassVar[bool] = True
 
     def missing(self) -> str | None:
         """None, or the first thing that is not there."""

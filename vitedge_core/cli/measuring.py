@@ -52,7 +52,7 @@ def measure(arguments: argparse.Namespace) -> None:
     found = _measured(recipe, arguments)
     progress.close()
     if arguments.json:
-        print_json(found.to_dict())
+        print_json({"engine": arguments.engine, **found.to_dict()})
         return
     from vitedge_core.text.human import change, human, interval
 
@@ -80,12 +80,13 @@ def _measured(recipe: Recipe, arguments: argparse.Namespace) -> Any:
             gaze=arguments.gaze,
             report=progress,
             origin="command line",
+            engine=arguments.engine,
         )
     from vitedge_core.experiments.evaluate import evaluate
 
     return evaluate(
         recipe, arguments.images, arguments.limit, latency, gaze=arguments.gaze, report=progress,
-        threads=arguments.threads, batch=arguments.batch,
+        threads=arguments.threads, batch=arguments.batch, engine=arguments.engine,
     )  # fmt: skip
 
 
@@ -143,6 +144,7 @@ def add(verb: Adder) -> None:
     own.add_argument("--no-latency", action="store_true", help="accuracy only")
     own.add_argument("--again", action="store_true", help="measure even what is known, and keep nothing")
     own.add_argument("--gaze", action="store_true", help="where both look, too, if the images have masks")
+    own.add_argument("--engine", default="eager", metavar="KEY", help="it runs in; see the verb engines (eager)")
     own.add_argument("--threads", type=at_least_one, default=1, metavar="N", help="of the timed passes (1)")
     own.add_argument("--batch", type=at_least_one, default=1, metavar="N", help="images in a timed pass (1)")
     own = verb(broke, recipe=True)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from vitedge_core.datasets.sets import LabelledImages
 
 STUDY = "vitedge runs"
-ENGINE = "PyTorch, eager"
+ENGINE, EAGER = "PyTorch, eager", "eager"  # title and key of the engine that runs which do not say more ran in
 _LIBRARIES = ("torch", "timm", "numpy", "torchao", "onnx", "onnxruntime", "openvino", "nncf")
 _FORMAT = 1
 _parsed: dict[tuple[str, int], Run | None] = {}
@@ -56,9 +56,9 @@ class Run:
         return self.evaluation.recipe
 
     @property
-    def key(self) -> tuple[str, str, str, int]:
+    def key(self) -> tuple[str, str, str, int, str]:
         """What it is a measurement of: two runs of one key are repetitions."""
-        return self.recipe.digest, self.weights, self.evaluation.digest, self.evaluation.n
+        return self.recipe.digest, self.weights, self.evaluation.digest, self.evaluation.n, self.engine
 
     @property
     def timed(self) -> bool:
@@ -97,28 +97,34 @@ def measured(
     report: Report = lambda share, sentence: None,
     cancelled: Callable[[], bool] = lambda: False,
     origin: str = "",
+    engine: str = EAGER,
 ) -> Evaluation:
     """What `evaluate` says of the recipe: from the store if it was measured before, else measured now and kept.
 
-    A latency comes from the store only if it was measured on this machine.
+    A latency comes from the store only if it was measured on this machine. `engine` is the key of the engine the
+    compressed model runs in; an engine's answers depend on the machine too.
 
     Raises:
         VitEdgeError: As `evaluate`, or the store is out of reach.
         Cancelled: Nothing is kept.
     """
+    from vitedge_core.backends import engine as named
     from vitedge_core.experiments.evaluate import can_gaze, evaluate, images_for, tested_on
 
-    chosen = images_for(recipe.model, images)
-    gaze = gaze and can_gaze(recipe.model, chosen)
-    known = find(recipe, tested_on(recipe, chosen).digest, limit, latency=latency, gaze=gaze)
+    title, chosen = named(engine).title, images_for(recipe.model, images)
+    gaze = gaze and engine == EAGER and can_gaze(recipe.model, chosen)
+    tested = tested_on(recipe, chosen, engine)
+    known = find(recipe, tested.digest, limit, latency=latency, gaze=gaze, engine=title)
     if known:
         report(1.0, "Measured before.")
         return known.evaluation
     start = time.monotonic()
-    evaluation = evaluate(recipe, chosen, limit, latency, gaze=gaze, report=report, cancelled=cancelled)
+    evaluation = evaluate(
+        recipe, chosen, limit, latency, gaze=gaze, report=report, cancelled=cancelled, engine=engine
+    )  # fmt: skip
     seconds = time.monotonic() - start
     weights = _weights(recipe.model)  # only now: the first use may have fetched them
-    record(Run(evaluation, limit, chosen.title, weights, time.time(), seconds, origin, ENGINE, machine(), versions()))
+    record(Run(evaluation, limit, chosen.title, weights, time.time(), seconds, origin, title, machine(), versions()))
     return evaluation
 
 
@@ -133,10 +139,16 @@ def record(run: Run, url: str | None = None) -> None:
         study(STUDY, url, create=True).add_trial(trial)
 
 
-def all_runs(url: str | None = None) -> tuple[Run, ...]:
-    """The runs, oldest first; of repetitions the latest, but a timed one, and one that knows where the model looks."""
-    runs: dict[tuple[str, str, str, int], Run] = {}
+def all_runs(url: str | None = None, *, engine: str | None = ENGINE) -> tuple[Run, ...]:
+    """The runs, oldest first; of repetitions the latest, but a timed one, and one that knows where the model looks.
+
+    `engine` is the title of the one they ran in, None for runs in any: latencies of different engines say as much of
+    the engines as of the recipes.
+    """
+    runs: dict[tuple[str, str, str, int, str], Run] = {}
     for run in _kept(url):
+        if engine not in {None, run.engine}:
+            continue
         other = runs.get(run.key)
         if other is None or (run.timed, run.gazed) >= (other.timed, other.gazed):
             runs[run.key] = run
@@ -145,7 +157,7 @@ def all_runs(url: str | None = None) -> tuple[Run, ...]:
 
 def find(
     recipe: Recipe, digest: str, limit: int | None, *, latency: bool = False, gaze: bool = False,
-    url: str | None = None,
+    url: str | None = None, engine: str = ENGINE,
 ) -> Run | None:  # fmt: skip
     """The latest run of this recipe, with the weights its model has now; None if there is none.
 
@@ -156,14 +168,21 @@ def find(
         latency: Whether it must know the latency too, measured on this machine.
         gaze: Whether it must know where the model looks.
         url: Of the store.
+        engine: Title of the engine it ran in. An engine but PyTorch must have run on this machine with the libraries of
+            now: its numbers depend on both.
     """
     weights = _weights(recipe.model)
     for run in reversed(_kept(url)):
         same = run.recipe.digest == recipe.digest and run.weights == weights and run.evaluation.digest == digest
-        enough = limit in {run.limit, run.evaluation.n}
+        enough = limit in {run.limit, run.evaluation.n} and _ran_in(run, engine)
         if same and enough and (not latency or (run.timed and run.machine == machine())) and run.gazed >= gaze:
             return run
     return None
+
+
+def _ran_in(run: Run, engine: str) -> bool:
+    here = run.machine == machine() and run.versions == versions()
+    return run.engine == engine and (engine == ENGINE or here)
 
 
 def usual_seconds(model: str, limit: int | None, *, latency: bool) -> float | None:
@@ -171,7 +190,11 @@ def usual_seconds(model: str, limit: int | None, *, latency: bool) -> float | No
     times = sorted(
         run.seconds
         for run in _kept(None)
-        if run.recipe.model == model and run.limit == limit and run.timed == latency and run.machine == machine()
+        if run.recipe.model == model
+        and run.limit == limit
+        and run.timed == latency
+        and run.machine == machine()
+        and run.engine == ENGINE
     )
     return times[len(times) // 2] if times else None
 
