@@ -14,6 +14,7 @@ class Evidence(StrEnum):
     MEASURED = "measured"  # counted or timed here, on the real model
     PREDICTED = "predicted"  # computed by a model of ours that can be wrong; carries its band
     PUBLISHED = "published"  # taken from a paper or a repository, with its source
+    IMPORTED = "imported"  # said by a file with somebody's runs; nobody checked it here
     SIMULATED = "simulated"  # what it would be if hardware existed for it (fake quantisation, zeros)
 
 
