@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from vitedge_core.experiments.run_files import MAX_BYTES, Imported, import_runs, read_runs
 from vitedge_core.ui import state
@@ -36,7 +37,7 @@ def _import(data: bytes) -> Imported:
         place.empty()
 
 
-def _show(bar: st.delta_generator.DeltaGenerator, share: float, sentence: str) -> None:
+def _show(bar: DeltaGenerator, share: float, sentence: str) -> None:
     bar.progress(share, text=sentence)
 
 
