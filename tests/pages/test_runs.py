@@ -104,7 +104,7 @@ def test_runs_stand_side_by_side_until_they_are_closed():
     app.button(key="runs-compare").click().run()
     assert not app.exception
     assert [error.value for error in app.error] == []
-    figures, knobs = (table.value for table in app.table)
+    knobs, figures = (table.value for table in app.table)
     accuracy = next(row for row in figures.to_dict("records") if row["Figure"].startswith("Accuracy"))
     assert "within the intervals" in accuracy["B"]
     assert "≠ **80.0 %**" in accuracy["C"]
@@ -118,7 +118,7 @@ def test_runs_stand_side_by_side_until_they_are_closed():
     assert charts[0]["data"][0]["y"] == ["A", "B", "C"]
     assert "are not kept with a run" in texts(app)
     app.toggle(key="compared-all").set_value(True).run()
-    assert "Engine" in app.table[1].value[""].tolist()
+    assert "Engine" in app.table[0].value[""].tolist()
     app.button(key="runs-close").click().run()
     assert "Side by side" not in [title.value for title in app.subheader]
 
@@ -129,7 +129,7 @@ def test_what_strangers_wrote_is_shown_as_it_is():
     keep((0.2, 0.94, 8e5))
     app = choose(page(), 0, 1)
     app.button(key="runs-compare").click().run()
-    (images,) = (row for row in app.table[1].value.to_dict("records") if row[""] == "Images")
+    (images,) = (row for row in app.table[0].value.to_dict("records") if row[""] == "Images")
     assert r"\*odd\* \[link\](http\://x) \$a\$" in images["B"]
 
 

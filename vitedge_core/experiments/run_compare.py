@@ -26,6 +26,7 @@ RATIO, CHANGE = "latency_ratio", "accuracy_difference"  # figures beside those o
 ABSENT = "–"
 _ON_IMAGES = ("accuracy", CHANGE, *GAZE)
 _ON_CLOCK = ("latency_seconds", RATIO, "measured_memory_bytes")
+_ORDER = tuple(dict.fromkeys(("accuracy", CHANGE, *FIGURES, RATIO, *GAZE)))
 _WEAKEST_FIRST = (Evidence.IMPORTED, Evidence.SIMULATED, Evidence.PREDICTED, Evidence.PUBLISHED, Evidence.MEASURED)
 
 
@@ -94,7 +95,7 @@ def compare(entries: Sequence[Entry]) -> Comparison:
         raise VitEdgeError(f"{FEWEST} to {MOST} runs can be compared; {len(entries)} are chosen.")
     runs = [entry.run for entry in entries]
     sides = [_sides(run) for run in runs]
-    names = [name for name in (*FIGURES, CHANGE, RATIO, *GAZE) if any(name in side for side in sides)]
+    names = [name for name in _ORDER if any(name in side for side in sides)]
     figures = tuple(_figure(name, runs, [side.get(name) for side in sides]) for name in names)
     return Comparison(tuple(entries), _recipe(runs), _about(runs), figures, tuple(_notes(runs)))
 

@@ -58,9 +58,9 @@ def _draw(found: Comparison) -> None:
         st.subheader("Side by side", anchor=False)
         st.button("Close", key="runs-close", icon=":material/close:", type="tertiary", on_click=open_with, args=((),))
     _cards(found)
+    _lines(found)
     _bars(found)
     _figures(found)
-    _lines(found)
     st.caption(" ".join(found.notes))
 
 

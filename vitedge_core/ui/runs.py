@@ -46,10 +46,10 @@ def _filtered(known: Sequence[Entry]) -> list[Entry]:
 
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         words = st.text_input(
-            "Find", key="runs-words", placeholder="vit w_bits=4 paper", persist_state="session", width=240,
+            "Find", key="runs-words", placeholder="vit w_bits=4 paper", persist_state="session", width=200,
             help="Words that all stand somewhere in a run: model, method, knob, images, machine, tag, note.",
         )  # fmt: skip
-        since = st.selectbox("Measured", list(SINCE), key="runs-since", persist_state="session", width=150)
+        since = st.selectbox("Measured", list(SINCE), key="runs-since", persist_state="session", width=130)
         models, techniques, images, origins, engines, tags = (_wish(name, known) for name in _LABELS)
     seconds = SINCE[since]
     wished = Filter(models, techniques, images, origins, engines, tags, words, seconds and time.time() - seconds)
@@ -63,7 +63,7 @@ def _wish(name: str, known: Sequence[Entry]) -> list[str]:
         return []
     return st.multiselect(
         _LABELS[name], list(options), format_func=lambda key: options.get(key, str(key)), key=f"runs-{name}",
-        placeholder="all", persist_state="session", width=220,
+        placeholder="all", persist_state="session", width=190,
     )  # fmt: skip
 
 
@@ -96,8 +96,8 @@ def _table(shown: Sequence[Entry], known: int) -> tuple[Entry, ...]:
         height=min(440, 38 * len(shown) + 40),
         column_config={
             "Measured": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm", help="UTC."),
-            "Recipe": text(width="large"), "Accuracy, %": number(format="%.1f"),
-            "95 % interval": text(width="small", help="Of the accuracy."),
+            "Recipe": text(width=330), "Accuracy, %": number(format="%.1f"),
+            "95 % interval": text(width=120, help="Of the accuracy."),
             "MMAC": number(format="%.1f", help="Millions of multiply-accumulate operations for one image."),
             "MB": number(format="%.2f", help="Size of the weights file."),
             "Time ×": number(format="%.3f", help="Latency as a share of the uncompressed model's, timed in turns."),
@@ -119,8 +119,8 @@ def _row(entry: Entry) -> dict[str, Any]:
         "Measured": datetime.fromtimestamp(run.time, UTC), "Model": run.recipe.model,
         "Recipe": "; ".join(in_words(run.recipe)), "Accuracy, %": 100 * accuracy.value,
         "95 % interval": interval(accuracy), "MMAC": figures["macs"].value / 1e6, "MB": size and megabytes(size),
-        "Time ×": ratio and ratio.value, "Tags": ", ".join(entry.tags), "Images": run.evaluation.n, "on": run.title,
-        "Measured by": run.origin, "Engine": run.engine, "Evidence": accuracy.evidence.value, "Run": entry.name,
+        "Time ×": ratio and ratio.value, "Tags": ", ".join(entry.tags), "Images": run.evaluation.n,
+        "Image set": run.title, "Measured by": run.origin, "Engine": run.engine, "Evidence": accuracy.evidence.value, "Run": entry.name,
     }  # fmt: skip
 
 
