@@ -12,6 +12,7 @@ PAGES = (
     ("attention", "Attention", ":material/visibility:", "Where the model looks, before and after."),
     ("broke", "What broke", ":material/healing:", "Which layers, answers and classes suffered, and where it looks."),
     ("pareto", "Pareto", ":material/scatter_plot:", "All measured recipes, the front, and sweeps."),
+    ("runs", "Runs", ":material/list_alt:", "Everything that was measured: find, compare, export, import."),
     ("devices", "Edge devices", ":material/developer_board:", "What a recipe takes on named devices, with error bars."),
     ("benchmark", "Benchmark", ":material/speed:", "How fast recipes really run here, engine by engine."),
     ("distil", "Distil", ":material/school:", "Train a student with a teacher and keep it."),
