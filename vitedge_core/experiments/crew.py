@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -77,12 +78,15 @@ def _start(arguments: Sequence[str], log: Path, environment: dict[str, str]) -> 
     home = Path(vitedge_core.__file__).parents[1]
     try:
         with log.open("wb") as output:
-            return subprocess.Popen(  # noqa: S603  our own interpreter, a list of arguments, no shell
+            process = subprocess.Popen(  # noqa: S603  our own interpreter, a list of arguments, no shell
                 [*PROGRAM, *arguments], stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=home,
                 env=environment,
             )  # fmt: skip
     except OSError as error:
         raise VitEdgeError(f"A worker could not be started: {error.strerror}.") from error
+    # a child that nobody waits for would stay in the process table, look alive, and keep its recipe
+    threading.Thread(target=process.wait, daemon=True).start()
+    return process
 
 
 def _wait(process: subprocess.Popen[bytes]) -> None:

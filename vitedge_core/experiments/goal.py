@@ -28,7 +28,7 @@ MEASURED = ("accuracy", KEPT, LOST, LATENCY)  # known only after a measurement
 MOST_OBJECTIVES, MOST_LIMITS = 4, 12
 _PREFIXES = {"": 1.0, "n": 1e-9, "µ": 1e-6, "u": 1e-6, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 _UNITS = {
-    "macs": ("MAC", "MACs"), "params": ("",), "weight_bytes": ("B",), "peak_memory_bytes": ("B",), LATENCY: ("s",),
+    "macs": ("MACs", "MAC", ""), "params": ("",), "weight_bytes": ("B",), "peak_memory_bytes": ("B",), LATENCY: ("s",),
     DEVICE_SECONDS: ("s",), DEVICE_JOULES: ("J",),
 }  # fmt: skip
 _SHARES = {"": 1.0, "%": 0.01, "point": 0.01, "points": 0.01}
@@ -206,10 +206,10 @@ def on_device(plan: Plan, device: str) -> tuple[Quantity, Quantity]:
     from vitedge_core.cost.edge_report import edge_rows
 
     rows = edge_rows(plan, plan, _targets(device), edge_latencies())
-    fastest = min((row for row in rows if row.latency), key=lambda row: row.latency.value, default=None)
-    if fastest is None or fastest.latency is None:
+    known = [(row.latency, row.joules) for row in rows if row.latency is not None]
+    if not known:
         raise VitEdgeError(f"Nothing can be predicted on {device}: {rows[0].why}")
-    return fastest.latency, fastest.joules
+    return min(known, key=lambda pair: pair[0].value)
 
 
 @lru_cache(maxsize=16)

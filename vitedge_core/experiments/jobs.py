@@ -181,7 +181,7 @@ def _job(name: str, known: dict[str, Any]) -> Job:
     state = State(word)
     if state in {State.STARTING, State.RUNNING} and not active:
         state, problem = State.DIED, _last_words(name)
-    telling = _telling(known, active)
+    telling = _telling(known, active if state is State.RUNNING else {})
     return Job(
         name, about["kind"], about["title"], state, float(telling.get("share", 0.0)), telling.get("text", ""),
         about["started"], _left(telling) if state is State.RUNNING and telling else None, problem,

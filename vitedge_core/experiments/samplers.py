@@ -86,7 +86,9 @@ def _nsga2(trials: int, seed: int | None) -> BaseSampler:
 def _nsga3(trials: int, seed: int | None) -> BaseSampler:
     from optuna.samplers import NSGAIIISampler
 
-    return NSGAIIISampler(population_size=_generation(trials), seed=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it may change in a later Optuna
+        return NSGAIIISampler(population_size=_generation(trials), seed=seed)
 
 
 def _gp(trials: int, seed: int | None) -> BaseSampler:
