@@ -58,7 +58,8 @@ class Measure:
             raise self.raises[len(self.seen)]
         ratio = recipe.steps[0].knobs["ratio"]
         return {
-            "accuracy": Quantity.exact(1 - ratio, "share", "test"), "macs": Quantity.exact(ratio, "MAC", "test")
+            "accuracy": Quantity.exact(1 - ratio, "share", "test"),
+            "macs": Quantity.exact(ratio, "MAC", "test"),
         }, 500
 
 
@@ -271,7 +272,7 @@ def test_a_search_that_finds_nothing_worth_measuring_ends(path, url, monkeypatch
 
 def test_a_space_without_a_possible_recipe_is_refused(path, url):
     goal = Goal(limits=(Limit.parse("weight_bytes <= 1 kB"),))
-    with pytest.raises(VitEdgeError, match="None of the recipes.*weight_bytes <= 1000; the nearest has"):
+    with pytest.raises(VitEdgeError, match=r"None of the recipes.*weight_bytes <= 1000; the nearest has"):
         run_sweep(written(path, replace(SEARCH, goal=goal)), "one", url, measure=Pretend())
     backwards = Recipe("digits_vit_base", tuple(reversed(RECIPE.steps)))
     space = Space(backwards, (Axis(1, "ratio", (0.2, 0.4)),))
@@ -404,7 +405,7 @@ def test_a_full_disk_is_a_sentence_and_what_was_measured_stays(path, url, tmp_pa
                 raise VitEdgeError("x" * 2_000_000)
             return super().__call__(*arguments)
 
-    with pytest.raises(VitEdgeError, match="full.*what was measured before is kept"):
+    with pytest.raises(VitEdgeError, match=r"full.*what was measured before is kept"):
         run_sweep(path, "one", url, measure=Filling())
     engine = storage(url)._backend.engine
     engine.dispose()  # a new connection: the disk has room again

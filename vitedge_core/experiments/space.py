@@ -202,6 +202,10 @@ class Space:
         values = axis.values if isinstance(axis, Axis) else axis.blocks
         if not values or len(set(values)) < len(values):
             raise VitEdgeError(f"{self.name(axis)} needs at least one value, and no value twice.")
+        if isinstance(axis, Blocks) and not any(
+            knob.name == axis.knob and knob.blocks for knob in class_of(step.technique).knobs()
+        ):
+            raise VitEdgeError(f"{self.name(axis)} does not name blocks, so it cannot be swept over them.")
         words = values if isinstance(axis, Axis) else (",".join(map(str, values)),)
         for value in words:
             class_of(step.technique).from_knobs(step.with_knob(axis.knob, value).knobs)
