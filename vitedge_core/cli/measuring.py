@@ -117,17 +117,21 @@ def broke(arguments: argparse.Namespace) -> None:
 
 
 def sweep(arguments: argparse.Namespace) -> None:
-    """Measure a grid of recipes; what it finds stands in the store."""
+    """Measure many recipes, on one machine or several; what it finds stands in the store."""
     from vitedge_core.experiments.sweep import run_sweep
 
     summary = run_sweep(
-        Path(arguments.space), arguments.study, arguments.storage, trials=arguments.trials, report=progress
-    )
+        Path(arguments.space), arguments.study, arguments.storage, trials=arguments.trials, workers=arguments.workers,
+        report=progress,
+    )  # fmt: skip
     progress.close()
     if arguments.json:
         print_json(summary)
         return
-    print(f"{summary['done']} of {summary['total']} recipes of {summary['study']} are measured.")
+    skipped = f", {summary['skipped']} were not worth measuring" if summary["skipped"] else ""
+    print(f"{summary['done']} of {summary['total']} recipes of {summary['study']} are measured{skipped}.")
+    if summary["paused"]:
+        print("It was paused; the same command goes on.")
     for settings, problem in summary["problems"].items():
         print(f"{settings}: {problem}")
 
@@ -152,7 +156,8 @@ def add(verb: Adder) -> None:
     own.add_argument("--limit", type=at_least_one, default=500, metavar="N", help="images at most (500)")
     own.add_argument("--sensitivity", action="store_true", help="try every head, block and number of bits, too")
     own = verb(sweep)
-    own.add_argument("space", metavar="SPACE.json", help="recipe and grid")
-    own.add_argument("--study", required=True, metavar="NAME")
-    own.add_argument("--storage", metavar="URL", help="database of the runs")
-    own.add_argument("--trials", type=at_least_one, metavar="N", help="recipes at most in this sitting")
+    own.add_argument("space", metavar="SPACE.json", help="which recipes, and how they are searched")
+    own.add_argument("--study", required=True, metavar="NAME", help="the same name, the same sweep")
+    own.add_argument("--storage", metavar="URL", help="database of the runs, such as postgresql://user@host/name")
+    own.add_argument("--trials", type=at_least_one, metavar="N", help="recipes at most, of all workers together")
+    own.add_argument("--workers", type=at_least_one, default=1, metavar="N", help="processes on this machine (1)")

@@ -24,7 +24,7 @@ from vitedge_core.datasets.sets import LabelledImages, open_images
 from vitedge_core.errors import Cancelled, VitEdgeError
 from vitedge_core.evidence import Quantity
 from vitedge_core.experiments import looking, object_gaze
-from vitedge_core.experiments.evaluation import COSTS, QUICK, Evaluation
+from vitedge_core.experiments.evaluation import COSTS, QUICK, Evaluation, Gate
 from vitedge_core.measure import accuracy
 from vitedge_core.measure.accuracy import Outcome, difference
 from vitedge_core.measure.latency import check_threads, compare
@@ -52,6 +52,7 @@ def evaluate(
     latency: bool = True,
     *,
     gaze: bool = False,
+    gate: Gate | None = None,
     report: Report = lambda share, sentence: None,
     cancelled: Cancel = lambda: False,
     threads: int = 1,
@@ -68,6 +69,7 @@ def evaluate(
         limit: Images at most, None for all.
         latency: Whether to time both models and to measure their memory.
         gaze: Whether to measure where both look, if the images have masks of their objects.
+        gate: Decides whether the images are worth their time, and after how many it is known well enough.
         report: Called with the share done in 0..1 and a sentence.
         cancelled: Asked often; true raises `Cancelled`.
         threads: Of the timed passes.
@@ -77,6 +79,7 @@ def evaluate(
     Raises:
         VitEdgeError: No weights, no images, images of other classes, a step that cannot be carried out, or an engine
             that is missing, refuses the recipe or fails.
+        Unneeded: The gate said so.
     """
     if engine != BASELINE.key:
         from vitedge_core.experiments.in_engine import Setting, evaluate_in  # it builds on this module
@@ -90,9 +93,15 @@ def evaluate(
     tested, prepared = tested_on(recipe, opened), preprocessing(recipe.model)
     base = baseline_outcome(recipe.model, tested, limit, report=section(report, 0.4, 0.6), cancelled=cancelled)
     ours = base
+    if gate is not None:
+        gate.before(done.last, base.top1)
     if recipe.active:
         part = section(report, 0.6, 0.75)
-        ours = accuracy.evaluate(done.model, tested, prepared, limit, report=part, cancelled=cancelled)
+        ours = accuracy.evaluate(
+            done.model, tested, prepared, limit, rungs=gate.rungs if gate else (), enough=_enough(gate, base),
+            report=part, cancelled=cancelled,
+        )  # fmt: skip
+        base = base.first(ours.n)
     baseline, compressed = costs(done.plans[0]), costs(done.last)
     ratio, notes = None, notes_on(opened, tested)
     if gaze and can_gaze(recipe.model, tested):
@@ -108,6 +117,16 @@ def evaluate(
     change = difference(base, ours) if recipe.active else Quantity.exact(0, "share", "the same model")
     report(1.0, "Done.")
     return Evaluation(recipe, opened.key, tested.digest, ours.n, baseline, compressed, change, ratio, notes)
+
+
+def _enough(gate: Gate | None, base: Outcome) -> Callable[[Outcome], bool]:
+    """Whether the gate has seen enough of a model's answers, which it compares with the baseline's to the same."""
+
+    def enough(ours: Outcome) -> bool:
+        assert gate is not None  # without one there are no rungs
+        return gate.enough(ours.top1, difference(base.first(ours.n), ours), ours.n)
+
+    return enough
 
 
 def section(report: Report, low: float, high: float) -> Report:

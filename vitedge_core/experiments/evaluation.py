@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from vitedge_core.evidence import Quantity
+from vitedge_core.plan import Plan
 from vitedge_core.recipe import Recipe
 
 COSTS = ("params", "macs", "weight_bytes", "peak_memory_bytes")
@@ -17,6 +18,23 @@ GAZE = ("pointing_hits", "attention_on_object", "attention_kept")
 # of a recipe in an engine other than eager PyTorch: its file and building, and its agreement with the eager model
 IN_ENGINE = ("artefact_bytes", "build_seconds", "same_answers", "logits_error", "eager_accuracy")
 QUICK = 500  # images of a first answer
+
+
+class Gate(Protocol):
+    """Decides how much of an evaluation is worth its time. rungs: numbers of images after which it is asked."""
+
+    @property
+    def rungs(self) -> Collection[int]:
+        """Numbers of images after which `enough` is asked."""
+        ...
+
+    def before(self, plan: Plan, baseline: Quantity) -> None:
+        """Raise `Unneeded` if the images can show nothing: of a recipe's exact plan, with its baseline's accuracy."""
+        ...
+
+    def enough(self, accuracy: Quantity, difference: Quantity, n: int) -> bool:
+        """Whether an accuracy on n images, and its paired difference from the baseline's, need no more of them."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from vitedge_core.errors import VitEdgeError
 from vitedge_core.evidence import Quantity
-from vitedge_core.experiments.evaluation import GAZE, QUICK, Evaluation
+from vitedge_core.experiments.evaluation import GAZE, QUICK, Evaluation, Gate
 from vitedge_core.experiments.run_notes import notes
 from vitedge_core.experiments.store import storage_url, stored, study
 from vitedge_core.recipe import Recipe
@@ -125,18 +125,22 @@ def measured(
     *,
     latency: bool = True,
     gaze: bool = False,
+    gate: Gate | None = None,
     report: Report = lambda share, sentence: None,
     cancelled: Callable[[], bool] = lambda: False,
     origin: str = "",
     engine: str = EAGER,
+    url: str | None = None,
 ) -> Evaluation:
     """What `evaluate` says of the recipe: from the store if it was measured before, else measured now and kept.
 
     A latency comes from the store only if it was measured on this machine. `engine` is the key of the engine the
-    compressed model runs in; an engine's answers depend on the machine too.
+    compressed model runs in; an engine's answers depend on the machine too. With a gate, a run on fewer images will do
+    where the gate says so.
 
     Raises:
         VitEdgeError: As `evaluate`, or the store is out of reach.
+        Unneeded: The gate said so.
         Cancelled: Nothing is kept.
     """
     from vitedge_core.backends import engine as named
@@ -144,19 +148,32 @@ def measured(
 
     title, chosen = named(engine).title, images_for(recipe.model, images)
     gaze = gaze and engine == EAGER and can_gaze(recipe.model, chosen)
-    tested = tested_on(recipe, chosen, engine)
-    known = find(recipe, tested.digest, limit, latency=latency, gaze=gaze, engine=title)
+    digest = tested_on(recipe, chosen, engine).digest
+    known = find(recipe, digest, limit, latency=latency, gaze=gaze, engine=title, url=url)
+    known = known or _short(recipe, digest, gate, latency=latency, gaze=gaze, url=url)
     if known:
         report(1.0, "Measured before.")
         return known.evaluation
     start = time.monotonic()
     evaluation = evaluate(
-        recipe, chosen, limit, latency, gaze=gaze, report=report, cancelled=cancelled, engine=engine
+        recipe, chosen, limit, latency, gaze=gaze, gate=gate, report=report, cancelled=cancelled, engine=engine
     )  # fmt: skip
     seconds = time.monotonic() - start
     weights = _weights(recipe.model)  # only now: the first use may have fetched them
-    record(Run(evaluation, limit, chosen.title, weights, time.time(), seconds, origin, title, machine(), versions()))
+    asked = evaluation.n if gate is not None and evaluation.n in gate.rungs else limit
+    run = Run(evaluation, asked, chosen.title, weights, time.time(), seconds, origin, title, machine(), versions())
+    record(run, url)
     return evaluation
+
+
+def _short(recipe: Recipe, digest: str, gate: Gate | None, *, latency: bool, gaze: bool, url: str | None) -> Run | None:
+    """A run that ended at one of the gate's rungs, if the gate needs no more than it."""
+    for rung in sorted(gate.rungs, reverse=True) if gate is not None else ():
+        known = find(recipe, digest, rung, latency=latency, gaze=gaze, url=url)
+        if known and gate is not None:
+            found = known.evaluation
+            return known if gate.enough(found.compressed["accuracy"], found.difference, found.n) else None
+    return None
 
 
 def record(run: Run, url: str | None = None) -> None:
