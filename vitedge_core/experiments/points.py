@@ -19,7 +19,12 @@ from vitedge_core.recipe import Recipe
 
 GAINS = ("accuracy", *GAZE)  # the more the better
 COSTS = ("macs", "params", "weight_bytes", "peak_memory_bytes", "latency_seconds")  # the less the better
-_digest = lru_cache(65_536)(lambda recipe: recipe.digest)  # a chart asks for thousands, again and again
+
+
+@lru_cache(65_536)
+def digest(recipe: Recipe) -> str:
+    """The recipe's digest, remembered: a chart asks for thousands, again and again."""
+    return recipe.digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +46,7 @@ class Point:
     @property
     def key(self) -> str:
         """Names the recipe."""
-        return _digest(self.recipe)
+        return digest(self.recipe)
 
     @property
     def cost(self) -> Quantity:
@@ -87,8 +92,8 @@ def image_sets(runs: Iterable[Run]) -> tuple[ImageSet, ...]:
     """The image sets of these runs, the one with most runs first."""
     found: dict[str, ImageSet] = {}
     for run in runs:
-        digest = run.evaluation.digest
-        found[digest] = ImageSet(digest, run.title, found[digest].runs + 1 if digest in found else 1)
+        name = run.evaluation.digest
+        found[name] = ImageSet(name, run.title, found[name].runs + 1 if name in found else 1)
     return tuple(sorted(found.values(), key=lambda images: -images.runs))
 
 
@@ -116,6 +121,17 @@ def points(runs: Sequence[Run], cost: str, gain: str = "accuracy", third: str | 
     )
 
 
+def within(point: Point, limits: Mapping[str, float]) -> bool:
+    """Whether a point keeps a budget: costs at most, gains at least their limit."""
+    return all(sign(axis) * point.figures[axis].value <= sign(axis) * limit for axis, limit in limits.items())
+
+
+def best_within(found: Sequence[Point], limits: Mapping[str, float]) -> Point | None:
+    """The point in the budget with the best second objective, of equal ones that with the best first; None if none."""
+    inside = [point for point in found if within(point, limits)]
+    return min(inside, key=lambda point: (point.place[1], point.place[0]), default=None)
+
+
 def covered(found: Sequence[Point]) -> Quantity | None:
     """How much of the chart the front dominates, as a share; the hypervolume, scaled. None without a point.
 
@@ -124,30 +140,34 @@ def covered(found: Sequence[Point]) -> Quantity | None:
     """
     if not found:
         return None
-    axes = found[0].axes
-    tops = [max(1.0, *(p.figures[axis].value for p in found)) if sign(axis) < 0 else
-            max(p.figures[axis].value for p in found) for axis in axes]  # fmt: skip
-    values = [_share(found, axes, tops, which) for which in (0, 1, -1)]
+    value, worse, better = (_dominated([_ends(point)[which] for point in found], found) for which in range(3))
     return Quantity(
-        values[0], "share", Evidence.MEASURED,
-        f"hypervolume of the front of {len(found)} measured recipes, as a share of the chart from 0 to its worst cost",
-        min(values), max(values),
+        value, "share", Evidence.MEASURED,
+        f"hypervolume of the front of {len(found)} measured recipes, as a share of the chart from 0 to its worst cost; "
+        "its interval takes every recipe at the worse, or at the better, end of its own",
+        min(worse, value), max(better, value),
     )  # fmt: skip
 
 
-def _share(found: Sequence[Point], axes: Sequence[str], tops: Sequence[float], which: int) -> float:
-    """The scaled hypervolume at the values (0), at their worse ends (1), at their better ones (-1)."""
+def _ends(point: Point) -> tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]:
+    """A point's objectives as measured, at the worse and at the better ends of their intervals."""
+    figures = [point.figures[axis] for axis in point.axes]
+    low, high = ([f.value if end is None else end for f, end in pairs]
+                 for pairs in ([(f, f.low) for f in figures], [(f, f.high) for f in figures]))  # fmt: skip
+    turned = [sign(axis) < 0 for axis in point.axes]
+    worse = tuple(low[i] if gain else high[i] for i, gain in enumerate(turned))
+    return tuple(f.value for f in figures), worse, tuple(high[i] if gain else low[i] for i, gain in enumerate(turned))
 
-    def scaled(point: Point) -> tuple[float, ...]:
-        place = []
-        for axis, top in zip(axes, tops, strict=True):
-            figure, way = point.figures[axis], sign(axis)
-            ends = (figure.value, figure.low, figure.high)
-            value = ends[0] if which == 0 or figure.low is None else (ends[2] if which == way else ends[1])
-            place.append(((value or 0.0) / top if way > 0 else 1 - (value or 0.0) / top) if top else 0.0)
-        return tuple(min(max(value, 0.0), 1.0) for value in place)
 
-    return hypervolume([scaled(point) for point in found], (1.0,) * len(axes))
+def _dominated(values: Sequence[tuple[float, ...]], found: Sequence[Point]) -> float:
+    """The hypervolume with every objective scaled to the chart, 0 the best and 1 the worst."""
+    scaled = []
+    for place, axis in enumerate(found[0].axes):
+        top = max(point.figures[axis].value for point in found)
+        top = max(1.0, top) if sign(axis) < 0 else top or 1.0
+        column = [min(max(value[place] / top, 0.0), 1.0) for value in values]
+        scaled.append([1 - value for value in column] if sign(axis) < 0 else column)
+    return hypervolume(list(zip(*scaled, strict=True)), (1.0,) * len(scaled))
 
 
 def csv_text(runs: Iterable[Run]) -> str:

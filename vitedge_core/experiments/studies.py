@@ -8,7 +8,8 @@ from functools import lru_cache
 
 from vitedge_core.errors import VitEdgeError
 from vitedge_core.experiments import jobs
-from vitedge_core.experiments.points import Point
+from vitedge_core.experiments.points import digest
+from vitedge_core.experiments.runs import Run
 from vitedge_core.experiments.space import Space
 from vitedge_core.experiments.store import storage_url, stored, study
 from vitedge_core.experiments.sweep import KIND
@@ -36,10 +37,10 @@ def memberships(url: str | None = None) -> tuple[Membership, ...]:
     return _told_apart(found)
 
 
-def with_origins(found: Sequence[Point], sweeps: Sequence[Membership]) -> tuple[Point, ...]:
-    """The points with the title of the newest sweep that holds them as their origin; others keep who measured them."""
+def attributed(runs: Sequence[Run], sweeps: Sequence[Membership]) -> tuple[Run, ...]:
+    """The runs with the title of the newest sweep that holds their recipe as origin; others keep who measured them."""
     titles = {key: sweep.title for sweep in reversed(sweeps) for key in sweep.recipes}
-    return tuple(replace(point, origin=titles.get(point.key, point.origin or "elsewhere")) for point in found)
+    return tuple(replace(run, origin=titles.get(digest(run.recipe), run.origin or "elsewhere")) for run in runs)
 
 
 def _recipes(name: str, url: str | None) -> frozenset[str]:

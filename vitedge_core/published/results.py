@@ -71,7 +71,7 @@ class Result:
         return self.params * self.bits_w / 8
 
     def quantity(self, axis: str) -> Quantity | None:
-        """One of its figures, "value", "macs", "params", "weight_bytes" or "bits_w"; None where it is not known."""
+        """One of its figures, named as its field, "weight_bytes" or "bits_w" too; None where it is not known."""
         number = getattr(self, axis)
         if number is None:
             return None
@@ -80,7 +80,14 @@ class Result:
         return Quantity(number, _UNITS[axis], Evidence.PREDICTED if computed else Evidence.PUBLISHED, told)
 
 
-_UNITS = {"value": "share", "macs": "MAC", "params": "parameter", "weight_bytes": "byte", "bits_w": "bits"}
+_UNITS = {
+    "value": "share",
+    "baseline": "share",
+    "macs": "MAC",
+    "params": "parameter",
+    "weight_bytes": "byte",
+    "bits_w": "bits",
+}
 
 
 @cache
