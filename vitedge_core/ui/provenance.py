@@ -18,6 +18,8 @@ from vitedge_core.text.sources import (
     EDGE,
     IMAGES,
     INTERVALS,
+    MACS_KINDS,
+    RESULTS,
     counter_rows,
 )
 from vitedge_core.ui import cache, gallery, units
@@ -131,6 +133,24 @@ def edge_rows() -> list[dict[str, Any]]:
         }
         for line in cache.edge_errors()
     ]  # fmt: skip
+
+
+def results() -> None:
+    """The published results and how their MACs are counted."""
+    from collections import Counter
+
+    from vitedge_core.published.results import results as known
+
+    rows = known()
+    sources = Counter(row.source for row in rows)
+    st.markdown(RESULTS.format(
+        results=len(rows), methods=len({row.method for row in rows}), sources=len(sources),
+        checked=sum(row.checked for row in rows),
+    ))  # fmt: skip
+    st.markdown(MACS_KINDS)
+    if st.toggle("Show the sources", key="results-shown"):
+        table = [{"Source": source, "Results": count} for source, count in sources.most_common()]
+        gallery.facts("Sources of the published results", table, "results", height=420)
 
 
 def devices() -> None:
