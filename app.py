@@ -12,6 +12,7 @@ PAGES = (
     ("attention", "Attention", ":material/visibility:", "Where the model looks, before and after."),
     ("broke", "What broke", ":material/healing:", "Which layers, answers and classes suffered, and where it looks."),
     ("pareto", "Pareto", ":material/scatter_plot:", "All measured recipes, the front, and sweeps."),
+    ("advisor", "Advisor", ":material/lightbulb:", "A target in, recipes out: what fits a device, and how surely."),
     ("devices", "Edge devices", ":material/developer_board:", "What a recipe takes on named devices, with error bars."),
     ("distil", "Distil", ":material/school:", "Train a student with a teacher and keep it."),
     ("methods", "Methods", ":material/menu_book:", "Every technique: idea, cost, limits, reference."),
