@@ -74,15 +74,6 @@ def test_when_nothing_fits_it_says_what_gives():
     assert "instead of 10.0 µs would do" in texts(app)
 
 
-def test_without_any_limit_it_asks_for_one():
-    kept()
-    app = page()
-    for key in ("advisor-ms", "advisor-file", "advisor-lost"):
-        app.session_state[key] = None
-    app.run()
-    assert "at least one limit" in app.error[0].value
-
-
 def test_a_recipe_opens_in_build():
     kept()
     app = page()
