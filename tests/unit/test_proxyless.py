@@ -120,7 +120,7 @@ def test_a_rounded_layer_is_one_of_its_roundings():
 
 @pytest.mark.parametrize("bits", [False, True])
 def test_times_of_paths_are_those_of_their_plans(bits):
-    model, plan, latency = searched(bits=bits)
+    _, plan, latency = searched(bits=bits)
     for block in latency.blocks.values():
         block.width.logits.data[1] = 9.0
         for decision in block.rounding:

@@ -301,10 +301,10 @@ class _Search:
 def _still(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
     """Parameters that do not learn for a while."""
     for parameter in parameters:
-        parameter.requires_grad_(requires_grad=False)
+        parameter.requires_grad = False
     yield
     for parameter in parameters:
-        parameter.requires_grad_(requires_grad=True)
+        parameter.requires_grad = True
 
 
 def roofline_seconds(plan: Plan, board: str) -> float:
