@@ -8,8 +8,9 @@ import pytest
 import tiny
 import torch
 
-from vitedge_core.export.engine_form import LastBlock, PatchProduct, for_engines
+from vitedge_core.export.engine_form import LastBlock, for_engines
 from vitedge_core.surgery.tokens import merging_blocks, start_merging
+from vitedge_core.techniques.quantization.uniform_ptq import UniformPtq
 
 
 @pytest.mark.parametrize("host", ["plain", "distilled", "registers"])
@@ -18,7 +19,6 @@ def test_the_same_answers(host, asked):
     model = tiny.network(host)
     start_merging(model, asked, proportional=True)
     other = for_engines(model)
-    assert isinstance(other.patch_embed.proj, PatchProduct)
     assert all(block.by_product for block in merging_blocks(other) if not isinstance(block, LastBlock))
     with torch.no_grad():
         torch.testing.assert_close(other(tiny.images(3)), model(tiny.images(3)), atol=1e-5, rtol=1e-4)
@@ -29,7 +29,6 @@ def test_the_model_itself_is_left_alone():
     start_merging(model, (3, 3, 3), proportional=True)
     before = copy.deepcopy(model.state_dict())
     for_engines(model)
-    assert type(model.patch_embed.proj) is torch.nn.Conv2d
     assert not any(block.by_product for block in merging_blocks(model))
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 
@@ -44,9 +43,23 @@ def test_the_last_block_computes_what_is_read(host, read):
         assert other.forward_features(tiny.images(2)).shape[1] == read
 
 
-def test_windows_that_overlap_stay_a_convolution():
+def test_norms_are_folded_into_the_layers_behind_them():
+    """Also where gain and shift are far from one and zero; a layer on a grid keeps its norm as it is."""
     model = tiny.network("plain")
-    old = model.patch_embed.proj
-    model.patch_embed.proj = torch.nn.Conv2d(3, old.out_channels, 8, stride=4)
-    assert type(for_engines(model).patch_embed.proj) is torch.nn.Conv2d
-    assert for_engines(tiny.network("convnet")) is not None
+    for name, values in model.named_parameters():
+        if "norm" in name:
+            torch.nn.init.normal_(values, mean=0.5)
+    other = for_engines(model)
+    assert [name for name, _ in other.named_parameters() if ".norm" in name] == []
+    with torch.no_grad():
+        torch.testing.assert_close(other(tiny.images(3)), model(tiny.images(3)), atol=1e-5, rtol=1e-4)
+    rounded = UniformPtq(attention=False).apply(model, tiny.context())
+    with torch.no_grad():
+        assert torch.equal(for_engines(rounded)(tiny.images(3)), rounded(tiny.images(3)))
+
+
+@pytest.mark.parametrize("host", ["swin", "convnet"])
+def test_other_networks_stay_what_they_are(host):
+    model = tiny.network(host)
+    with torch.no_grad():
+        assert torch.equal(for_engines(model)(tiny.images(2)), model(tiny.images(2)))

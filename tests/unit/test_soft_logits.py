@@ -204,7 +204,5 @@ def test_averaging_keeps_a_running_mean_of_the_weights():
     last = SoftLogits(**knobs).apply(tiny(), context())
     mean = SoftLogits(average=0.9, **knobs).apply(tiny(), context())
     start = tiny()
-    moved = [
-        float((model.head.weight - start.head.weight).norm()) for model in (mean, last)
-    ]
+    moved = [float((model.head.weight - start.head.weight).norm()) for model in (mean, last)]
     assert 0 < moved[0] < 0.9 * moved[1]

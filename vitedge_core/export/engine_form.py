@@ -1,8 +1,9 @@
 """The same network, written down so that an engine carries it out faster; rounding apart, the answers stay.
 
-OpenVINO's CPU plugin scatters and copies indices in reference code, and runs a convolution whose windows do not overlap
-slower than the product it is; both are written as products here. And where the classifier reads the class token only,
-the last block need not compute what becomes of the others: they serve as its keys and values, no more.
+Three things: tokens merge by a product with zeros and ones, since OpenVINO's CPU plugin scatters and copies indices in
+reference code; gain and shift of a norm move into the linear layer behind it, which fuses the norm with the rounding of
+its result; and where the classifier reads the class token only, the last block does not compute what becomes of the
+others: they serve as its keys and values, no more.
 """
 
 from __future__ import annotations
@@ -10,29 +11,14 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import torch
 import torch.nn.functional as F
-from timm.layers.patch_embed import PatchEmbed
+from timm.layers.norm import LayerNorm
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
 from vitedge_core.surgery.open_attention import OpenAttention, opened, unit_sizes
 from vitedge_core.surgery.tokens import MergingBlock, Tokens
-
-
-class PatchProduct(nn.Module):
-    """A convolution without overlap as one product for each patch: [B, C, h p, w q] -> [B, D, h, w]."""
-
-    def __init__(self, convolution: nn.Conv2d) -> None:
-        super().__init__()
-        self.weight, self.bias = convolution.weight, convolution.bias
-        self.window = convolution.kernel_size
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Patches by rows, as the convolution gives them."""
-        batch, channels, height, width = images.shape
-        (p, q), (h, w) = self.window, (height // self.window[0], width // self.window[1])
-        patches = images.reshape(batch, channels, h, p, w, q).permute(0, 2, 4, 1, 3, 5).reshape(batch, h * w, -1)
-        return F.linear(patches, self.weight.flatten(1), self.bias).transpose(1, 2).reshape(batch, -1, h, w)
 
 
 class LastBlock(nn.Module):
@@ -80,37 +66,56 @@ def _rows(layer: Any, rows: slice) -> nn.Linear:
 
 
 def for_engines(model: nn.Module) -> nn.Module:
-    """A copy of the model that merges tokens and embeds patches by products, and computes no token that nobody reads.
+    """A copy of the model in that form.
 
     Args:
         model: Any; where it has nothing of the kind the copy is a plain one.
     """
-    changed = copy.deepcopy(model).eval().requires_grad_(False)
-    _shorten(changed)
+    changed = copy.deepcopy(model).eval().requires_grad_(requires_grad=False)
+    if isinstance(changed, VisionTransformer):
+        _shorten(changed)
+        for block in changed.blocks:
+            _fold_block(block)
     for module in changed.modules():
         if isinstance(module, MergingBlock):
             module.by_product = True
-        if isinstance(module, PatchEmbed) and _without_overlap(module.proj):
-            module.proj = PatchProduct(module.proj)
     return changed
 
 
 def _shorten(model: Any) -> None:
     """Let the last block of a plain ViT compute what its classifier reads; in place."""
-    if not isinstance(model, VisionTransformer) or model.global_pool != "token" or model.attn_pool is not None:
+    if model.global_pool != "token" or model.attn_pool is not None:
         return
-    block: Any = model.blocks[-1]
+    block = model.blocks[-1]
     attn = opened(block.attn) if type(block) in {Block, MergingBlock} else None
     if isinstance(attn, OpenAttention) and attn.products is None and type(attn.qkv) is nn.Linear:
         model.blocks[-1] = LastBlock(block, attn, model.num_prefix_tokens)
 
 
-def _without_overlap(layer: Any) -> bool:
-    """Whether it is a plain convolution that sees every pixel of an image of fitting size exactly once."""
-    return (
-        type(layer) is nn.Conv2d
-        and layer.kernel_size == layer.stride
-        and layer.padding == (0, 0)
-        and layer.dilation == (1, 1)
-        and layer.groups == 1
-    )
+def _fold_block(block: Any) -> None:
+    """Fold both norms of a block that normalises what enters its halves; in place."""
+    if isinstance(block, LastBlock):
+        _fold(block.norm1, block.query, block.key_value)
+    elif type(block) in {Block, MergingBlock}:
+        _fold(block.norm1, block.attn.qkv)
+    else:
+        return
+    _fold(block.norm2, getattr(block.mlp, "fc1", None))
+
+
+@torch.no_grad()
+def _fold(norm: Any, *layers: Any) -> None:
+    """Move gain and shift of the norm into the layers that read it, and only they; nothing where one is no plain layer.
+
+    W (g x + s) + b = (W g) x + (W s + b).
+    """
+    plain = type(norm) in {nn.LayerNorm, LayerNorm} and norm.weight is not None
+    if not plain or not all(type(layer) is nn.Linear for layer in layers):
+        return
+    shift = norm.bias if norm.bias is not None else torch.zeros_like(norm.weight)
+    for layer in layers:
+        bias = layer.weight @ shift + (layer.bias if layer.bias is not None else 0.0)
+        layer.bias = nn.Parameter(bias, requires_grad=False)
+        layer.weight = nn.Parameter(layer.weight * norm.weight, requires_grad=False)
+    norm.elementwise_affine = False
+    norm.weight = norm.bias = None

@@ -99,7 +99,8 @@ class Tome(Technique):
         if not plan.blocks or not plain or any(block.attention != "global" for block in plan.blocks):
             return f"Token merging needs a plain ViT whose blocks all attend to all tokens, which {plan.model} is not."
         if self.schedule == ONE and self.block >= len(plan.blocks):
-            return f"tome.block = {self.block} is no block of {plan.model}, which has the blocks 0 to {len(plan.blocks) - 1}."
+            last = len(plan.blocks) - 1
+            return f"tome.block = {self.block} names no block: {plan.model} has the blocks 0 to {last} here."
         return None
 
     def _asked(self, blocks: int) -> tuple[int, ...]:
