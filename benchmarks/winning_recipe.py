@@ -28,9 +28,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vitedge_core.compress import compress, context_for, default_images, load_trained
+from vitedge_core.convert.engine_form import for_engines
 from vitedge_core.datasets.sets import DIGITS, LabelledImages, open_images
 from vitedge_core.errors import VitEdgeError
-from vitedge_core.export.engine_form import for_engines
 from vitedge_core.export.package import CARD, read
 from vitedge_core.measure.accuracy import Outcome, difference, evaluate
 from vitedge_core.models.load import preprocessing

@@ -8,7 +8,7 @@ import pytest
 import tiny
 import torch
 
-from vitedge_core.export.engine_form import LastBlock, for_engines
+from vitedge_core.convert.engine_form import LastBlock, for_engines
 from vitedge_core.surgery.tokens import merging_blocks, start_merging
 from vitedge_core.techniques.quantization.uniform_ptq import UniformPtq
 

@@ -58,7 +58,10 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class Knob:
-    """A field of a technique that a person sets. Numbers have a range and a step, choices a list."""
+    """A field of a technique that a person sets. Numbers have a range and a step, choices a list.
+
+    blocks: whether the text names blocks, such as "2,5".
+    """
 
     name: str
     default: Scalar
@@ -68,6 +71,7 @@ class Knob:
     high: float | None = None
     step: float | None = None
     options: tuple[str, ...] = ()
+    blocks: bool = False
 
     def check(self, owner: str, value: object) -> Scalar:
         """The value in the knob's own type.
@@ -120,6 +124,11 @@ def switch(default: bool, *, label: str, help: str) -> Any:
 def text(default: str, *, label: str, help: str) -> Any:
     """A free text, such as the name of a model."""
     return field(default=default, metadata={"knob": {"label": label, "help": help}})
+
+
+def block_list(*, label: str, help: str) -> Any:
+    """Numbers of blocks, such as "2,5"; none at first. `named_blocks` reads them."""
+    return field(default="", metadata={"knob": {"label": label, "help": help, "blocks": True}})
 
 
 @dataclass

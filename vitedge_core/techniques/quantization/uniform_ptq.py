@@ -28,12 +28,12 @@ from vitedge_core.techniques.base import (
     Context,
     Family,
     Technique,
+    block_list,
     choice,
     knob,
     named_blocks,
     settled,
     switch,
-    text,
 )
 
 MOST_BITS = 16  # more are kept as float32
@@ -121,8 +121,7 @@ class UniformPtq(Technique):
         LIKE_THE_REST, LIKE_THE_REST, EIGHT, IN_FLOAT, label="First and last layer",
         help="What the first layer and the classifier get when that is more bits than the rest.",
     )  # fmt: skip
-    keep: str = text(
-        "",
+    keep: str = block_list(
         label="Blocks to spare",
         help="Numbers of blocks, from 0, such as 2,5, that keep more bits than the rest; empty spares none.",
     )

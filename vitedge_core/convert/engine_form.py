@@ -8,7 +8,6 @@ others: they serve as its keys and values, no more.
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import torch
@@ -17,6 +16,7 @@ from timm.layers.norm import LayerNorm
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
+from vitedge_core.convert.plain import own_copy
 from vitedge_core.surgery.open_attention import OpenAttention, opened, unit_sizes
 from vitedge_core.surgery.tokens import MergingBlock, Tokens
 
@@ -71,7 +71,7 @@ def for_engines(model: nn.Module) -> nn.Module:
     Args:
         model: Any; where it has nothing of the kind the copy is a plain one.
     """
-    changed = copy.deepcopy(model).eval().requires_grad_(requires_grad=False)
+    changed = own_copy(model)
     if isinstance(changed, VisionTransformer):
         _shorten(changed)
         for block in changed.blocks:
