@@ -13,6 +13,7 @@ PAGES = (
     ("broke", "What broke", ":material/healing:", "Which layers, answers and classes suffered, and where it looks."),
     ("pareto", "Pareto", ":material/scatter_plot:", "All measured recipes, the front, and sweeps."),
     ("runs", "Runs", ":material/list_alt:", "Everything that was measured: find, compare, export, import."),
+    ("advisor", "Advisor", ":material/lightbulb:", "A target in, recipes out: what fits a device, and how surely."),
     ("devices", "Edge devices", ":material/developer_board:", "What a recipe takes on named devices, with error bars."),
     ("benchmark", "Benchmark", ":material/speed:", "How fast recipes really run here, engine by engine."),
     ("distil", "Distil", ":material/school:", "Train a student with a teacher and keep it."),
