@@ -1,15 +1,15 @@
 """The recipes that win: real int8 latency of what they leave of a model against float32 eager PyTorch and OpenVINO.
 
-For the bundled base model: every result under `assets/packages/`, quantised by NNCF on calibration images and run by
-OpenVINO; limits 12x over eager, 4x over OpenVINO float32, at most 1 point lost on the 2,000 test images (paired), files
-an eighth of the size. For DeiT-Tiny, where VITEDGE_WEIGHTS and VITEDGE_IMAGES name its weights and ImageNet images,
-what is possible without training. Batch 1, one thread, processor time of interleaved rounds; ratios are medians of
-ratios within a round, their 95 % intervals a bootstrap over the rounds. Arguments: "digits" or "deit", for one of them.
+For the bundled base model: the recipes of `experiments/winners.py`, quantised by NNCF on calibration images and run by
+OpenVINO, and beside them the app's own int8 engine. Limits: 12x over eager, 4x over OpenVINO float32, at most 1 point
+lost on the 2,000 test images (paired), files an eighth of the size. For DeiT-Tiny, where VITEDGE_WEIGHTS and
+VITEDGE_IMAGES name its weights and ImageNet images, what is possible without training. Batch 1, one thread, processor
+time of interleaved rounds; ratios are medians of ratios within a round, their 95 % intervals a bootstrap over the
+rounds. Arguments: "digits" or "deit", for one of them.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import tempfile
@@ -27,19 +27,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from vitedge_core.backends.base import Source
+from vitedge_core.backends.openvino import OpenVinoInt8
 from vitedge_core.compress import compress, context_for, default_images, load_trained
+from vitedge_core.convert.engine_form import for_engines
 from vitedge_core.datasets.sets import DIGITS, LabelledImages, open_images
 from vitedge_core.errors import VitEdgeError
-from vitedge_core.export.engine_form import for_engines
-from vitedge_core.export.package import CARD, read
+from vitedge_core.experiments.winners import WINNERS
 from vitedge_core.measure.accuracy import Outcome, difference, evaluate
+from vitedge_core.models import trained
 from vitedge_core.models.load import preprocessing
 from vitedge_core.models.trace import trace
 from vitedge_core.models.zoo import WEIGHTS as BUNDLED
+from vitedge_core.plan import Plan
 from vitedge_core.recipe import Recipe, Step
 from vitedge_core.text.human import human, interval
 
-PACKAGES = Path(__file__).parents[1] / "assets" / "packages"
+ENGINE = OpenVinoInt8()
 ROUNDS, PASSES = 60, 10
 OVER_EAGER, OVER_OPENVINO, MOST_LOST, SMALLER = 12.0, 4.0, 0.01, 8.0
 DEIT = "deit_tiny_patch16_224"
@@ -139,6 +143,13 @@ def build(model: Any, rest: str, *, profiled: bool = False) -> Built:
     return Built(run, size, request if profiled else compiled)
 
 
+def engine(one: Contender, calibration: Tensor) -> Run:
+    """The app's own engine, as it comes."""
+    source = Source(one.model, one.plan, calibration[:1], lambda: calibration)
+    runner = ENGINE.build(source).open(threads=1, batch=1)
+    return lambda image: runner(torch.from_numpy(image)).numpy()
+
+
 def eager(model: nn.Module) -> Run:
     """The model in PyTorch."""
 
@@ -197,7 +208,8 @@ def nothing(example: Tensor) -> Any:
     from openvino import opset13
 
     image = opset13.parameter(list(example.shape), np.float32)
-    return openvino.Model([opset13.reduce_mean(image, opset13.constant([1, 2, 3]))], [image], "nothing")
+    made: Any = openvino.Model  # whose own stubs disagree with each other
+    return made([opset13.reduce_mean(image, opset13.constant([1, 2, 3]))], [image], "nothing")
 
 
 def told(times: tuple[float, float, float]) -> str:
@@ -207,12 +219,11 @@ def told(times: tuple[float, float, float]) -> str:
 
 @dataclass(frozen=True)
 class Contender:
-    """A compressed model, still float32, with what its plan counts."""
+    """A compressed model, still float32, and its plan."""
 
     title: str
     model: nn.Module
-    macs: int
-    params: int
+    plan: Plan
 
 
 @dataclass(frozen=True)
@@ -236,8 +247,9 @@ def against(arena: Arena, contenders: list[Contender]) -> None:
     base, example = load_trained(arena.name), arena.calibration[:1]
     graphs = {one.title: int8(one.model, arena.calibration, arena.smooth) for one in contenders}
     built = {title: build(model, arena.rest) for title, model in graphs.items()}
+    plain = {f"{one.title}, {ENGINE.key}": engine(one, arena.calibration) for one in contenders}
     runs = {EAGER: eager(base), FLOAT: build(graph(base, example), "f32").run, CALL: build(nothing(example), "f32").run}
-    samples = stopwatch({**runs, **{title: one.run for title, one in built.items()}}, example.numpy())
+    samples = stopwatch({**runs, **plain, **{title: one.run for title, one in built.items()}}, example.numpy())
     print(f"{'processor time of a pass':34}{'ms':>8}   {'over eager float32':27}over OpenVINO float32")
     for title, values in samples.items():
         print(f"{title:34}{1e3 * np.median(values):8.3f}  {told(ratio(samples[EAGER], values)):27}"
@@ -267,7 +279,8 @@ def verdict(arena: Arena, one: Contender, built: Built, before: Outcome, samples
     same = float((floating.predictions == real.predictions).float().mean())
     size = arena.file.stat().st_size
     print(
-        f"\n{one.title}: {one.macs / 1e6:.1f} of {whole.macs / 1e6:.1f} MMAC, {one.params:,} of {whole.params:,} values"
+        f"\n{one.title}: {one.plan.macs / 1e6:.1f} of {whole.macs / 1e6:.1f} MMAC, "
+        f"{one.plan.params:,} of {whole.params:,} parameters"
     )
     print(
         f"  float32 {human(floating.top1)}, int8 {human(real.top1)} ({interval(real.top1)}); same answer on {same:.1%}"
@@ -287,13 +300,16 @@ def verdict(arena: Arena, one: Contender, built: Built, before: Outcome, samples
 
 
 def digits() -> None:
-    """The bundled results."""
+    """The base model itself, and the winners whose training has been done."""
     name = "digits_vit_base"
-    images, plan = open_images(DIGITS), trace(name)
-    contenders = [Contender("the base itself, int8", load_trained(name), plan.macs, plan.params)]
-    for folder in sorted(PACKAGES.iterdir()):
-        card = json.loads((folder / CARD).read_text(encoding="utf-8"))
-        contenders.append(Contender(folder.name, read(folder)[0], card["macs"], card["params"]))
+    images = open_images(DIGITS)
+    contenders = [Contender("the base itself", load_trained(name), trace(name))]
+    for title, recipe in WINNERS.items():
+        if (trained.FOLDER / f"{title}.json").is_file():
+            made = compress(recipe)
+            contenders.append(Contender(title, made.model, made.last))
+        else:
+            print(f"{title} is not trained: python -m vitedge_core train {title}")
     calibration = images.calibration(preprocessing(name)).images
     against(Arena(name, images, calibration, BUNDLED / f"{name}.safetensors", smooth=None), contenders)
 
@@ -308,7 +324,7 @@ def deit() -> None:
     for title, steps in UNTRAINED.items():
         recipe = Recipe(DEIT, steps)
         made = compress(recipe, context_for(recipe, images))
-        contenders.append(Contender(title, made.model, made.last.macs, made.last.params))
+        contenders.append(Contender(title, made.model, made.last))
     calibration = images.calibration(preprocessing(DEIT)).images
     file = next(Path(folder).glob(f"{DEIT}*.safetensors"))
     against(Arena(DEIT, images.unseen(), calibration, file, smooth=0.5), contenders)

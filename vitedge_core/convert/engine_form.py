@@ -8,7 +8,6 @@ others: they serve as its keys and values, no more.
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import torch
@@ -17,6 +16,7 @@ from timm.layers.norm import LayerNorm
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
+from vitedge_core.convert.plain import own_copy
 from vitedge_core.surgery.open_attention import OpenAttention, opened, unit_sizes
 from vitedge_core.surgery.tokens import MergingBlock, Tokens
 
@@ -27,7 +27,7 @@ class LastBlock(nn.Module):
     Merging in it falls away, too, since prefix tokens take no part in it.
     """
 
-    def __init__(self, block: Any, attn: OpenAttention, prefix: int) -> None:
+    def __init__(self, block: Any, attn: Any, prefix: int) -> None:
         super().__init__()
         self.norm1, self.ls1, self.norm2, self.mlp, self.ls2 = block.norm1, block.ls1, block.norm2, block.mlp, block.ls2
         self.q_norm, self.k_norm, self.norm, self.proj = attn.q_norm, attn.k_norm, attn.norm, attn.proj
@@ -71,7 +71,7 @@ def for_engines(model: nn.Module) -> nn.Module:
     Args:
         model: Any; where it has nothing of the kind the copy is a plain one.
     """
-    changed = copy.deepcopy(model).eval().requires_grad_(requires_grad=False)
+    changed = own_copy(model)
     if isinstance(changed, VisionTransformer):
         _shorten(changed)
         for block in changed.blocks:
@@ -112,10 +112,11 @@ def _fold(norm: Any, *layers: Any) -> None:
     plain = type(norm) in {nn.LayerNorm, LayerNorm} and norm.weight is not None
     if not plain or not all(type(layer) is nn.Linear for layer in layers):
         return
-    shift = norm.bias if norm.bias is not None else torch.zeros_like(norm.weight)
+    gain: Any = norm.weight
+    shift = norm.bias if norm.bias is not None else torch.zeros_like(gain)
     for layer in layers:
         bias = layer.weight @ shift + (layer.bias if layer.bias is not None else 0.0)
         layer.bias = nn.Parameter(bias, requires_grad=False)
-        layer.weight = nn.Parameter(layer.weight * norm.weight, requires_grad=False)
+        layer.weight = nn.Parameter(layer.weight * gain, requires_grad=False)
     norm.elementwise_affine = False
     norm.weight = norm.bias = None
