@@ -50,14 +50,11 @@ DEIT = "deit_tiny_patch16_224"
 UNTRAINED = {
     "int8 alone": (),
     "tome r=8": (Step.of("tome", r=8),),
-    "tome r=13": (Step.of("tome", r=13),),
-    "5 % of neurons, tome r=8": (
+    "tome r=64 in block 3": (Step.of("tome", r=64, schedule="one block", block=3),),
+    "tome r=64 in block 5": (Step.of("tome", r=64, schedule="one block", block=5),),
+    "5 % of neurons, r=64 in block 5": (
         Step.of("head_mlp_taylor", ratio=0.05, heads=False),
-        Step.of("tome", r=8),
-    ),
-    "10 % of neurons, tome r=8": (
-        Step.of("head_mlp_taylor", ratio=0.1, heads=False),
-        Step.of("tome", r=8),
+        Step.of("tome", r=64, schedule="one block", block=5),
     ),
 }
 EAGER, FLOAT, CALL = "eager float32", "OpenVINO float32", "a call that does nothing"

@@ -9,7 +9,7 @@ import pytest
 import tiny
 import torch
 
-from vitedge_core.convert.engine_form import LastBlock, for_engines
+from vitedge_core.convert.engine_form import for_engines
 from vitedge_core.surgery.tokens import start_merging
 from vitedge_core.techniques.quantization.uniform_ptq import UniformPtq
 
