@@ -10,7 +10,7 @@ from streamlit.testing.v1 import AppTest
 from tests.unit.test_advisor import PI, RUNS
 from vitedge_core.cost.edge_latency import EdgeLatencies
 from vitedge_core.experiments import runs
-from vitedge_core.ui import cache, measuring
+from vitedge_core.ui import cache, measuring, sweep_form
 
 ROOT = Path(__file__).parents[2]
 
@@ -79,3 +79,13 @@ def test_a_recipe_opens_in_build():
     app = page()
     app.button(key="fits-1-open").click().run()
     assert app.session_state["recipe"] == RUNS[0].recipe
+
+
+def test_a_sweep_near_the_budget_is_started(monkeypatch):
+    started = []
+    monkeypatch.setattr(sweep_form, "start", lambda space, workers: started.append(space))
+    monkeypatch.setattr(cache, "without_weights", lambda model: None)
+    kept()
+    app = page()
+    app.button(key="advisor-sweep").click().run()
+    assert [space.recipe for space in started] == [RUNS[0].recipe]

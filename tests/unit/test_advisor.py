@@ -158,3 +158,17 @@ def test_a_difference_has_a_95_percent_interval():
     assert lost.chance == pytest.approx(NormalDist().cdf(NormalDist().inv_cdf(0.975)))
     assert lost.excess == pytest.approx(-0.2)
     assert Condition(TIME, 1.0, None).excess == math.inf
+
+
+def test_a_focused_sweep_stays_near_the_best_recipe_and_within_the_limits(latencies):
+    wish = Wish(PI, seconds=0.02, file_bytes=3e5, lost=0.02)
+    space = advisor.focused(advise(RUNS, [MODEL], wish, latencies))
+    assert space is not None
+    space.check()
+    assert space.recipe in {run.recipe for run in RUNS}
+    assert all(min(axis.values) < max(axis.values) for axis in space.axes)
+    assert {limit.figure: limit.most for limit in space.goal.limits} == {
+        "weight_bytes": 3e5, "lost": 0.02, "device_seconds": 0.02,
+    }  # fmt: skip
+    assert (space.total, space.goal.device) == (min(30, space.size), PI)
+    assert advisor.focused(advise((), [], wish, latencies)) is None

@@ -17,13 +17,19 @@ from vitedge_core.cost.edge_target import Target
 from vitedge_core.cost.report import cost
 from vitedge_core.errors import VitEdgeError, unknown
 from vitedge_core.evidence import Evidence, Quantity
+from vitedge_core.experiments.axes import Axis, class_of, range_around, values_between
+from vitedge_core.experiments.goal import DEVICE_SECONDS, Goal, Limit
+from vitedge_core.experiments.goal import LOST as LOST_FIGURE
 from vitedge_core.experiments.points import points
 from vitedge_core.experiments.presets import presets
 from vitedge_core.experiments.runs import Run
+from vitedge_core.experiments.space import Space
 from vitedge_core.plan import FLOAT_BITS, Plan
 from vitedge_core.recipe import Recipe
 
 HERE = ""  # the device that stands for this machine
+TRIALS = 30  # recipes of a focused sweep
+VALUES = 5  # of each of its knobs
 TIME, FILE, MEMORY, LOST = "time", "file", "memory", "accuracy lost"
 POINT = 0.01
 _WIDTHS = {"s": NormalDist().inv_cdf(0.9)}  # predicted latencies carry 80 % intervals, everything else 95 %
@@ -292,3 +298,42 @@ def _gives(missing: Sequence[Advice]) -> Iterable[Gives]:
                 best = Gives(name, broken[0].figure, advice)
         if best is not None:
             yield best
+
+
+def focused(answer: Answer, images: str | None = None) -> Space | None:
+    """A sweep near the budget: around the best recipe, or the nearest miss, and within the limits.
+
+    Args:
+        answer: What was advised.
+        images: What `open_images` takes; None for the model's own.
+
+    Returns:
+        The space; None where no recipe at hand has a knob to vary.
+    """
+    for advice in (*answer.fitting, *answer.missing, *answer.untried):
+        axes = _axes(advice.recipe)
+        if axes:
+            aim = DEVICE_SECONDS if answer.wish.device != HERE and answer.wish.seconds is not None else "weight_bytes"
+            goal = Goal(("accuracy", aim), _limits(answer.wish), answer.wish.device)
+            return Space(advice.recipe, axes, images, goal=goal, sampler="tpe", trials=TRIALS, halving=True)
+    return None
+
+
+def _axes(recipe: Recipe) -> tuple[Axis, ...]:
+    """The first knob of every step that is a number, around its value."""
+    axes = []
+    for number, step in enumerate(recipe.steps):
+        knobs = [knob for knob in class_of(step.technique).knobs() if knob.step and not isinstance(knob.default, str)]
+        if step.enabled and knobs:
+            value = step.knobs.get(knobs[0].name, knobs[0].default)
+            low, high = range_around(knobs[0], float(value))
+            axes.append(Axis(number, knobs[0].name, values_between(knobs[0], low, high, VALUES)))
+    return tuple(axes)
+
+
+def _limits(wish: Wish) -> tuple[Limit, ...]:
+    wanted = {
+        "weight_bytes": wish.file_bytes, "peak_memory_bytes": wish.memory_bytes, LOST_FIGURE: wish.lost,
+        DEVICE_SECONDS: wish.seconds if wish.device != HERE else None,
+    }  # fmt: skip
+    return tuple(Limit(figure, most=limit) for figure, limit in wanted.items() if limit is not None)

@@ -9,7 +9,7 @@ import streamlit as st
 
 from vitedge_core.evidence import Evidence, Quantity
 from vitedge_core.text.human import human, interval, milliseconds
-from vitedge_core.ui import cache, layout, quantity, state
+from vitedge_core.ui import cache, layout, quantity, state, sweep_form
 from vitedge_core.ui.words import of_recipe
 
 if TYPE_CHECKING:
@@ -91,6 +91,7 @@ def answer(found: Answer) -> None:
     else:
         layout.empty("lab_research", "Nothing was measured for these models yet. Measure one of the recipes below.")
     _untried(found.untried)
+    _sweep(found)
     if found.considered:
         _table((*found.fitting, *found.missing))
 
@@ -196,6 +197,21 @@ def _untried(found: Sequence[Advice]) -> None:
     ):
         for number, advice in enumerate(found):
             _card(advice, "Not measured", f"untried-{number}")
+
+
+def _sweep(found: Answer) -> None:
+    """Offers to measure more recipes near the budget; the Pareto page shows how far that is."""
+    from vitedge_core.experiments.advisor import focused
+
+    space = focused(found, state.images())
+    if space is None or cache.without_weights(space.recipe.model):
+        return
+    with st.container(border=True, horizontal=True, vertical_alignment="center"):
+        if st.button(f"Measure {space.total} recipes near this budget", key="advisor-sweep", icon=":material/search:"):
+            sweep_form.start(space, 1)
+            st.switch_page("pages/pareto.py")
+        steps = "; ".join(of_recipe(space.recipe))
+        st.markdown(f":gray[A sweep around {space.recipe.model}, {steps}, that keeps to the limits.]")
 
 
 def _table(found: Sequence[Advice]) -> None:
