@@ -37,7 +37,7 @@ def offer(monkeypatch, *others: MadeUp) -> None:
     every = (BASELINE, *others)
     monkeypatch.setattr(backends, "ENGINES", every)
     monkeypatch.setattr(benchmark, "ENGINES", every)
-    monkeypatch.setattr(benchmark, "FIRST", tuple(one.key for one in every))
+    monkeypatch.setattr(benchmark, "USUAL", tuple(one.key for one in every))
     monkeypatch.setattr(benchmark, "_TITLES", {one.key: one.title for one in every})
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
-import homegrown
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -74,7 +73,7 @@ def test_a_finished_file_has_its_size_its_check_and_what_it_lacks(app, monkeypat
 def test_the_work_leaves_one_file_and_no_other(monkeypatch):
     made = {split: wild_digits.compose(split, 0, count=40) for split in wild_digits.SPLITS}
     monkeypatch.setattr(wild_digits, "load", lambda split="test", count=0, seed=0: made[split])
-    recipe = Recipe(homegrown.keep("taken"), ROUNDED.steps)
+    recipe = Recipe("digits_vit_small", ROUNDED.steps)
     kept = take_away._work(recipe, form("package"), None, {})(lambda share, text: None, lambda: False)
     assert kept.path.name == f"{recipe.digest}-package.zip"
     assert [path.name for path in kept.path.parent.iterdir() if path.is_dir()] == []

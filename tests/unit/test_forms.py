@@ -163,7 +163,7 @@ def test_a_pruned_model_comes_back_from_its_file(pruned, tmp_path, key):
 
 @pytest.mark.parametrize("key", ["package", "onnx-int8", "openvino"])
 def test_a_rounded_model_comes_back_from_its_file(rounded, tmp_path, key):
-    comes_back(rounded, key, tmp_path, 0.0 if key == "package" else INTEGERS.difference)
+    comes_back(rounded, key, tmp_path, FLOATS.difference if key == "package" else INTEGERS.difference)
 
 
 def comes_back(parcel: Parcel, key: str, folder: Any, tolerance: float) -> None:

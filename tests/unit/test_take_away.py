@@ -100,8 +100,8 @@ def test_cancelling(name, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_package_is_measured_beside_its_model_in_pytorch(name, tmp_path):
-    recipe = Recipe(name, (PRUNED, ROUNDED))
+def test_a_package_is_measured_beside_its_model_in_pytorch(tmp_path):
+    recipe = Recipe("digits_vit_small", (PRUNED, ROUNDED))
     written = take_away(recipe, form("package"), tmp_path / "p.zip")
     found = measure_file(written.path, limit=40, latency=False)
     assert found.recipe == recipe
@@ -111,9 +111,9 @@ def test_a_package_is_measured_beside_its_model_in_pytorch(name, tmp_path):
     assert json.dumps(found.to_dict())
 
 
-def test_a_file_whose_recipe_trains_is_not_trained_again(name, tmp_path, monkeypatch):
-    written = take_away(Recipe(name), form("package"), tmp_path / "p.zip")
-    recipe = Recipe(name, (S("soft_logits"),))
+def test_a_file_whose_recipe_trains_is_not_trained_again(tmp_path, monkeypatch):
+    written = take_away(Recipe("digits_vit_small"), form("package"), tmp_path / "p.zip")
+    recipe = Recipe("digits_vit_small", (S("soft_logits"),))
     passport = replace(load(written.path).passport, recipe=recipe)
     monkeypatch.setattr(measuring, "load", lambda path: replace(load(path), passport=passport))
     found = measure_file(written.path, limit=20)

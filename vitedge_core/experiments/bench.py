@@ -33,6 +33,7 @@ from vitedge_core.recipe import Recipe
 
 Report = Callable[[float, str], None]
 Cancel = Callable[[], bool]
+USUAL = ("eager", "onnxruntime", "openvino", "openvino-int8")  # built in seconds, and the product's own
 SECONDS = 2.0  # of timing for each engine beside the baseline
 _BASE = "the baseline"
 

@@ -41,7 +41,7 @@ class Gate(Protocol):
 class Evaluation:
     """A recipe beside its baseline, on the same images.
 
-    baseline, compressed: figures by name, as in `FIGURES`, `GAZE` and `IN_ENGINE`; those that were not asked for are absent.
+    baseline, compressed: figures by name, as in `FIGURES`, `GAZE` and `IN_ENGINE`; what was not asked for is absent.
     n: images behind the accuracies. difference: of the accuracies, paired. ratio: of the latencies, paired. images:
     what `open_images` takes; digest: names the images themselves. notes: sentences that belong beside the figures.
     """

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import datetime
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -117,7 +118,7 @@ def _open(url: str) -> BaseStorage:
         options = {"connect_args": {"timeout": _LOCK_SECONDS, "factory": _Connection}}
     for attempt in range(5):
         try:
-            return optuna.storages.get_storage(optuna.storages.RDBStorage(url, engine_kwargs=options))
+            return optuna.storages.get_storage(optuna.storages.RDBStorage(_with_driver(url), engine_kwargs=options))
         except ImportError as error:
             raise VitEdgeError(
                 f"The driver for {_shown(url)} is not installed; for PostgreSQL: pip install psycopg2-binary."
@@ -129,6 +130,15 @@ def _open(url: str) -> BaseStorage:
                 raise
             time.sleep(0.2 * (attempt + 1))
     raise AssertionError
+
+
+def _with_driver(url: str) -> str:
+    """A PostgreSQL URL without a driver gets the one that is installed: what SQLAlchemy takes depends on its version."""
+    for scheme in ("postgresql://", "postgres://"):
+        if url.startswith(scheme):
+            drivers = [name for name in ("psycopg", "psycopg2") if find_spec(name)]
+            return f"postgresql+{drivers[0] if drivers else 'psycopg2'}://{url.removeprefix(scheme)}"
+    return url
 
 
 class _Connection(sqlite3.Connection):

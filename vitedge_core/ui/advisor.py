@@ -10,7 +10,7 @@ import streamlit as st
 from vitedge_core.evidence import Evidence, Quantity
 from vitedge_core.text.human import human, interval, milliseconds
 from vitedge_core.ui import cache, layout, quantity, state
-from vitedge_core.ui.studio import in_words, open_in_build
+from vitedge_core.ui.words import of_recipe
 
 if TYPE_CHECKING:
     from vitedge_core.experiments.advisor import Advice, Answer, Condition, Wish
@@ -123,7 +123,7 @@ def _missing(found: Answer) -> None:
         return
     lines = [
         f"- **{given.name}**: {_told(given.limit, given.name)} instead of {_limit_told(given.advice, given.name)} "
-        f"would do, with {'; '.join(in_words(given.advice.recipe))}"
+        f"would do, with {'; '.join(of_recipe(given.advice.recipe))}"
         for given in found.gives
     ]
     st.markdown("What gives, one limit at a time:\n" + "\n".join(lines))
@@ -132,10 +132,10 @@ def _missing(found: Answer) -> None:
 def _card(advice: Advice, title: str, key: str) -> None:
     with st.container(border=True, gap="small"):
         with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-            steps = " :gray[→] ".join(in_words(advice.recipe))
+            steps = " :gray[→] ".join(of_recipe(advice.recipe))
             st.markdown(f":blue-badge[{title}] **{advice.recipe.model}** :gray[→] {steps}")
             if st.button("Open in Build", key=f"{key}-open", icon=":material/tune:"):
-                open_in_build(advice.recipe)
+                layout.open_in(advice.recipe, "build")
         parts = [f"{_mark(condition)} {condition.name} {_held(condition)}" for condition in advice.conditions]
         if advice.accuracy is not None:
             bounds = interval(advice.accuracy)
@@ -219,7 +219,7 @@ def _row(place: int, advice: Advice) -> dict[str, Any]:
     binding, time = advice.binding, figures.get("time")
     row: dict[str, Any] = {
         "rank": place, "fits": advice.fits, "chance": advice.chance, "model": advice.recipe.model,
-        "recipe": "; ".join(in_words(advice.recipe)), "accuracy": advice.accuracy and advice.accuracy.value,
+        "recipe": "; ".join(of_recipe(advice.recipe)), "accuracy": advice.accuracy and advice.accuracy.value,
         "images": advice.n, "binding": binding.name if binding else "",
     }  # fmt: skip
     if "time" in figures:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from vitedge_core.backends import ENGINES
-from vitedge_core.experiments.bench import SECONDS, Request, bench, known
+from vitedge_core.experiments.bench import SECONDS, USUAL, Request, bench, known
 from vitedge_core.experiments.bench_rows import Setting
 from vitedge_core.plots import benchmark as figures
 from vitedge_core.ui import cache, layout, quantity, state, waiting
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from vitedge_core.recipe import Recipe
 
 PURPOSE = "benchmark"
-FIRST = ("eager", "onnxruntime", "openvino", "openvino-int8")  # preselected where they are installed
 ANSWERS = {0: "none", 200: "200", 1_000: "1,000", -1: "all"}
 BATCHES = (1, 8, 32)
 _RUNTIMES = ("torch", "torchao", "onnxruntime", "openvino", "nncf")
@@ -39,7 +38,7 @@ def choice(planned: Planned) -> Request | None:
     with st.container(border=True):
         keys = st.multiselect(
             "Engines", [one.key for one in installed], format_func=_TITLES.__getitem__, key="bench-engines",
-            default=[one.key for one in installed if one.key in FIRST], persist_state="session",
+            default=[one.key for one in installed if one.key in USUAL], persist_state="session",
         )  # fmt: skip
         chosen = st.multiselect(
             "Recipes", list(recipes), default=list(recipes)[: 2 if planned.runnable.active else 1],

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from vitedge_core.plan import Plan
 
 
+HELP = "Accuracy and latency are those of what really runs there, beside the uncompressed model in eager PyTorch."
+
+
 def current(plan: Plan) -> str:
     """Key of the engine that the recipe is measured in: the chosen one, or the eager one where that cannot have it."""
     found = _known().get(state.engine())
@@ -35,6 +38,7 @@ def choice(plan: Plan) -> None:
     if state.engine() not in known:
         state.notice(f"There is no engine {state.engine()!r} here; the recipe runs in {known[state.EAGER].title}.")
         state.set_engine(state.EAGER)
+        st.rerun()
     reasons = {key: why_not(engine, plan) for key, engine in known.items()}
     keys = sorted(known, key=lambda key: reasons[key] is not None)  # stable: the catalogue's order within each part
     chosen = state.engine()
@@ -71,7 +75,5 @@ def _named(engine: Engine, reason: str | None) -> str:
 
 
 def _help(known: dict[str, Engine], reasons: dict[str, str | None]) -> str:
-    lines = ["Accuracy and latency are those of what this engine really runs, beside the uncompressed model in eager "
-             "PyTorch."]  # fmt: skip
-    lines += [f"- {known[key].title}: {plain(reason)}" for key, reason in reasons.items() if reason]
-    return "\n".join(lines[:1] + [""] + lines[1:])
+    lead = f"{HELP}\n" if any(reasons.values()) else HELP
+    return "\n".join([lead, *(f"- {known[key].title}: {plain(reason)}" for key, reason in reasons.items() if reason)])

@@ -13,10 +13,10 @@ from vitedge_core.evidence import Evidence, Quantity
 from vitedge_core.experiments.run_compare import CHANGE, RATIO, Comparison, Figure, Line, Verdict, compare
 from vitedge_core.plots.run_compare import LETTERS, run_bars
 from vitedge_core.recipe import Step
-from vitedge_core.ui import cache, state, units
+from vitedge_core.ui import cache, layout, state, units
 from vitedge_core.ui.layout import CHART
 from vitedge_core.ui.quantity import badge
-from vitedge_core.ui.studio import in_words, open_in_build
+from vitedge_core.ui.words import of_recipe
 
 if TYPE_CHECKING:
     from vitedge_core.experiments.run_list import Entry
@@ -72,9 +72,9 @@ def _cards(found: Comparison) -> None:
                 tags = " ".join(f":gray-badge[{_literal(tag)}]" for tag in entry.tags)
                 marked = badge(Evidence.IMPORTED) if entry.run.imported else ""
                 st.markdown(f"**{letter}** {_literal(entry.run.recipe.model)}  \n:small[{about} {marked} {tags}]")
-                st.markdown("  \n".join(f":small[{_literal(line)}]" for line in in_words(entry.run.recipe)))
+                st.markdown("  \n".join(f":small[{_literal(line)}]" for line in of_recipe(entry.run.recipe)))
                 if st.button("Open in Build", key=f"compared-{entry.name}", icon=":material/tune:", type="tertiary"):
-                    open_in_build(entry.run.recipe)
+                    layout.open_in(entry.run.recipe, "build")
 
 
 def _bars(found: Comparison) -> None:

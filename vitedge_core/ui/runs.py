@@ -13,7 +13,7 @@ import streamlit as st
 from vitedge_core.errors import VitEdgeError
 from vitedge_core.text.human import interval, megabytes
 from vitedge_core.ui import cache, layout, run_compare, state
-from vitedge_core.ui.studio import in_words, open_in_build
+from vitedge_core.ui.words import of_recipe
 
 if TYPE_CHECKING:
     from vitedge_core.experiments.run_list import Entry
@@ -117,7 +117,7 @@ def _row(entry: Entry) -> dict[str, Any]:
     size, accuracy = figures.get("weight_bytes"), figures["accuracy"]
     return {
         "Measured": datetime.fromtimestamp(run.time, UTC), "Model": run.recipe.model,
-        "Recipe": "; ".join(in_words(run.recipe)), "Accuracy, %": 100 * accuracy.value,
+        "Recipe": "; ".join(of_recipe(run.recipe)), "Accuracy, %": 100 * accuracy.value,
         "95 % interval": interval(accuracy), "MMAC": figures["macs"].value / 1e6, "MB": size and megabytes(size),
         "Time ×": ratio and ratio.value, "Tags": ", ".join(entry.tags), "Images": run.evaluation.n,
         "Image set": run.title, "Measured by": run.origin, "Engine": run.engine, "Evidence": accuracy.evidence.value, "Run": entry.name,
@@ -131,7 +131,7 @@ def _actions(shown: Sequence[Entry], chosen: Sequence[Entry], known: Sequence[En
     with st.container(horizontal=True, gap="small"):
         if st.button("Open in Build", key="runs-open", icon=":material/tune:", disabled=len(chosen) != 1,
                      help="Choose one run."):  # fmt: skip
-            open_in_build(chosen[0].run.recipe)
+            layout.open_in(chosen[0].run.recipe, "build")
         st.button(
             "Compare", key="runs-compare", icon=":material/compare_arrows:", type="primary",
             disabled=not FEWEST <= len(chosen) <= MOST, help=f"Choose {FEWEST} to {MOST} runs.",

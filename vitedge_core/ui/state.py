@@ -1,7 +1,8 @@
 """The only reader and writer of the session and of the address bar.
 
 The recipe lives in `st.session_state`, never in a widget; a widget's callback writes into it, and every full run ends
-with the address `?r=<token>` saying the same, and `&e=<key>` if it runs in another engine. So a reload, a bookmark and a copied address lose nothing.
+with the address `?r=<token>` saying the same, with `&e=<key>` where an engine was chosen. So a reload, a bookmark and a
+copied address lose nothing.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ import streamlit as st
 from vitedge_core.evidence import Quantity
 from vitedge_core.recipe import Recipe
 from vitedge_core.text.human import human
-from vitedge_core.ui import cache, layout, measuring, quantity, state
+from vitedge_core.ui import cache, layout, measuring, quantity, state, units
 from vitedge_core.ui.measuring import POLL, Reading
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def _measured(name: str, shown: Evaluation) -> None:
 
 
 def _awaited(name: str, asked: Asked, *, busy: bool) -> None:
-    """The figure of the recipe before, if it was the same model's in the same engine; else a shape that waits for one."""
+    """The figure of the recipe before, if of the same model in the same engine; else a shape that waits for one."""
     *before, last = state.recall(f"last {name}", (None, None, None, None))
     icon = "spinner" if busy else None
     if before == [asked.recipe.model, asked.images, asked.engine]:
@@ -127,8 +127,8 @@ def _agreement(shown: Evaluation) -> None:
     if shown.flagged:
         eager = shown.compressed["eager_accuracy"]
         st.warning(
-            f"The engine keeps {human(known['same_answers'])} of the answers of eager PyTorch: it changes more than the "
-            f"accuracy is known to ({quantity.bounds_of(eager)}). Judge it by its own accuracy.",
+            f"The engine keeps {human(known['same_answers'])} of eager PyTorch's answers: it changes more than the "
+            f"accuracy is known to ({units.bounds(eager)}). Judge it by its own accuracy.",
             icon=":material/warning:",
         )
     with st.grid(4, min_column_width=150):
