@@ -133,7 +133,7 @@ def _open(url: str) -> BaseStorage:
 
 
 def _with_driver(url: str) -> str:
-    """A PostgreSQL URL without a driver gets the one that is installed: what SQLAlchemy takes depends on its version."""
+    """A PostgreSQL URL without a driver gets the one that is installed; SQLAlchemy's choice depends on its version."""
     for scheme in ("postgresql://", "postgres://"):
         if url.startswith(scheme):
             drivers = [name for name in ("psycopg", "psycopg2") if find_spec(name)]
