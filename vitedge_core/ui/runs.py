@@ -120,7 +120,8 @@ def _row(entry: Entry) -> dict[str, Any]:
         "Recipe": "; ".join(of_recipe(run.recipe)), "Accuracy, %": 100 * accuracy.value,
         "95 % interval": interval(accuracy), "MMAC": figures["macs"].value / 1e6, "MB": size and megabytes(size),
         "Time ×": ratio and ratio.value, "Tags": ", ".join(entry.tags), "Images": run.evaluation.n,
-        "Image set": run.title, "Measured by": run.origin, "Engine": run.engine, "Evidence": accuracy.evidence.value, "Run": entry.name,
+        "Image set": run.title, "Measured by": run.origin, "Engine": run.engine,
+        "Evidence": accuracy.evidence.value, "Run": entry.name,
     }  # fmt: skip
 
 
