@@ -172,9 +172,9 @@ def notes(rows: Sequence[BenchRow]) -> list[str]:
     """What must be known of the figures, each sentence once."""
     found: dict[str, None] = {}
     for row in rows:
-        facts = "; ".join(filter(None, (*row.facts, row.own_step)))
-        if facts:
-            found[f"{row.engine}: {facts}."] = None
+        facts = f"{'; '.join(row.facts)}." if row.facts else ""
+        if facts or row.own_step:
+            found[f"{row.engine}: {' '.join(filter(None, (facts, row.own_step)))}"] = None
         if row.flagged:
             found[f"{row.engine} changes more answers than the accuracy is known to: compare its own accuracy."] = None
         if row.warning:

@@ -63,7 +63,7 @@ def choice(planned: Planned) -> Request | None:
 
 def results(request: Request) -> Sequence[BenchRow] | None:
     """The rows, from the store or newly measured; None while there are none, and what to do about it is drawn."""
-    number = state.recall(f"{PURPOSE}-number", 0)
+    number = _number(request)
     rows = None if number else known(request)
     if rows is None:
         rows = waiting.result_of(
@@ -77,11 +77,17 @@ def again(request: Request) -> None:
     """A button that measures what is known already."""
 
     def start() -> None:
-        number = state.recall(f"{PURPOSE}-number", 0) + 1
-        state.remember(f"{PURPOSE}-number", number)
+        number = _number(request) + 1
+        state.remember(f"{PURPOSE}-again", (request, number))
         waiting.start((PURPOSE, request, number))
 
     st.button("Measure again", key="bench-again", icon=":material/refresh:", type="tertiary", on_click=start)
+
+
+def _number(request: Request) -> int:
+    """How often this session asked to measure these rows once more."""
+    wanted, number = state.recall(f"{PURPOSE}-again", (None, 0))
+    return number if wanted == request else 0
 
 
 def draw(rows: Sequence[BenchRow]) -> None:
