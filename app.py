@@ -13,6 +13,7 @@ PAGES = (
     ("broke", "What broke", ":material/healing:", "Which layers, answers and classes suffered, and where it looks."),
     ("pareto", "Pareto", ":material/scatter_plot:", "All measured recipes, the front, and sweeps."),
     ("devices", "Edge devices", ":material/developer_board:", "What a recipe takes on named devices, with error bars."),
+    ("benchmark", "Benchmark", ":material/speed:", "How fast recipes really run here, engine by engine."),
     ("distil", "Distil", ":material/school:", "Train a student with a teacher and keep it."),
     ("methods", "Methods", ":material/menu_book:", "Every technique: idea, cost, limits, reference."),
     ("sources", "Sources", ":material/fact_check:", "Where every figure comes from."),

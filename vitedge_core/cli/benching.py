@@ -35,7 +35,7 @@ def bench(arguments: argparse.Namespace) -> None:
     from vitedge_core.experiments.bench import bench as measured
 
     recipes = _recipes(arguments)
-    keys = arguments.engines or _installed()
+    keys = arguments.engines or _usual()
     request = Request(recipes, keys, _settings(arguments), arguments.images, _limit(arguments), arguments.seconds)
     rows = measured(request, again=arguments.again, report=progress)
     progress.close()
@@ -58,19 +58,24 @@ def _recipes(arguments: argparse.Namespace) -> tuple[Recipe, ...]:
     return found
 
 
-def _installed() -> tuple[str, ...]:
+def _usual() -> tuple[str, ...]:
     from vitedge_core.backends import ENGINES
+    from vitedge_core.experiments.bench import USUAL
 
-    return tuple(one.key for one in ENGINES if one.missing() is None)
+    return tuple(one.key for one in ENGINES if one.key in USUAL and one.missing() is None)
 
 
 def _settings(arguments: argparse.Namespace) -> Any:
     from vitedge_core.experiments.bench_rows import Setting
 
-    threads = tuple(os.cpu_count() or 1 if word == "all" else at_least_one(word) for word in arguments.threads)
     return tuple(
-        Setting(batch, count, arguments.end_to_end) for batch in arguments.batch for count in dict.fromkeys(threads)
+        Setting(batch, count, arguments.end_to_end) for batch in arguments.batch for count in arguments.threads
     )
+
+
+def _threads(text: str) -> tuple[int, ...]:
+    """Numbers of threads with commas between them; "all" is every core's."""
+    return counts(",".join(str(os.cpu_count() or 1) if word == "all" else word for word in names(text)))
 
 
 def _limit(arguments: argparse.Namespace) -> int | None:
@@ -99,9 +104,9 @@ def add(verb: Adder) -> None:
     verb(engines)
     own = verb(bench, recipe=True)
     own.add_argument("recipes", nargs="*", metavar="RECIPE", help="recipe files, or tokens of links")
-    own.add_argument("--engines", type=names, default=(), metavar="A,B", help="see the verb engines (the installed)")
+    own.add_argument("--engines", type=names, default=(), metavar="A,B", help="see the verb engines (the usual ones)")
     own.add_argument("--batch", type=counts, default=(1,), metavar="N,N", help="images in a pass (1)")
-    own.add_argument("--threads", type=names, default=("1",), metavar="N,N|all", help="of each engine (1)")
+    own.add_argument("--threads", type=_threads, default=(1,), metavar="N,N|all", help="of each engine (1)")
     own.add_argument("--end-to-end", action="store_true", help="decode, resize and normalise files in every pass, too")
     own.add_argument("--agreement", action="store_true", help="compare answers with the eager model's, too")
     own.add_argument("--images", metavar="DIR|digits", help=IMAGES)

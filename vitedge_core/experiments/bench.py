@@ -33,6 +33,7 @@ from vitedge_core.recipe import Recipe
 
 Report = Callable[[float, str], None]
 Cancel = Callable[[], bool]
+USUAL = ("eager", "onnxruntime", "openvino", "openvino-int8")  # built in seconds, and the product's own
 SECONDS = 2.0  # of timing for each engine beside the baseline
 _BASE = "the baseline"
 
@@ -113,9 +114,28 @@ class _Job:
     known: dict[str, Answers] = field(default_factory=dict)
 
 
-def _of_recipe(recipe: Recipe, request: Request, again: bool, report: Report, cancelled: Cancel) -> list[BenchRow]:
-    """Every row of a recipe: those that are known from the store, the others measured and kept."""
-    images = images_of(recipe.model, request.images)
+def known(request: Request) -> tuple[BenchRow, ...] | None:
+    """The rows, if every one was measured before on this machine; None otherwise. Measures nothing.
+
+    Raises:
+        VitEdgeError: Nobody knows an engine or a model, or there are no such images.
+    """
+    rows: list[BenchRow] = []
+    for recipe in request.recipes:
+        wanted, n = _wanted(recipe, request, images_of(recipe.model, request.images))
+        for row in wanted.values():
+            found = bench_store.find(row, n)
+            if found is None:
+                return None
+            rows.append(found)
+    return tuple(rows)
+
+
+Place = tuple[str, Setting]
+
+
+def _wanted(recipe: Recipe, request: Request, images: LabelledImages | None) -> tuple[dict[Place, BenchRow], int]:
+    """Empty rows of a recipe, and the number of images of their agreement."""
     tested = images.unseen() if images is not None else None  # engines calibrate on the rest
     blank = BenchRow(recipe, "", Setting(), circumstances(recipe.model), images=tested.digest if tested else "")
     rows = {
@@ -123,6 +143,13 @@ def _of_recipe(recipe: Recipe, request: Request, again: bool, report: Report, ca
         for key in request.engines for setting in request.settings
     }  # fmt: skip
     n = min(request.limit or len(tested), len(tested)) if tested is not None and request.limit != 0 else 0
+    return rows, n
+
+
+def _of_recipe(recipe: Recipe, request: Request, again: bool, report: Report, cancelled: Cancel) -> list[BenchRow]:
+    """Every row of a recipe: those that are known from the store, the others measured and kept."""
+    images = images_of(recipe.model, request.images)
+    rows, n = _wanted(recipe, request, images)
     found = {} if again else {place: bench_store.find(row, n) for place, row in rows.items()}
     missing = {place: row for place, row in rows.items() if found.get(place) is None}
     measured = {}
@@ -130,9 +157,6 @@ def _of_recipe(recipe: Recipe, request: Request, again: bool, report: Report, ca
         measured = _measured(missing, _Job(recipe, request, images, report, cancelled), n)
     report(1.0, "Measured." if missing else "Measured before.")
     return [measured.get(place) or found[place] or rows[place] for place in rows]
-
-
-Place = tuple[str, Setting]
 
 
 def _measured(rows: Mapping[Place, BenchRow], job: _Job, n: int) -> dict[Place, BenchRow]:
