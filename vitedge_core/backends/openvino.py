@@ -1,7 +1,7 @@
-"""OpenVINO on the CPU: float32, bfloat16, int8 with fixed scales, and int8 weights with scales of activations found anew.
+"""OpenVINO on the CPU: float32, bfloat16, int8 with fixed scales, and int8 weights with scales found in every pass.
 
 The precision of what stays float is always asked for by name: left to itself the plug-in takes bfloat16 where the
-processor has it. Fixed scales are the recipe's own where it rounds to 8 bits; else NNCF finds them on calibration images.
+processor has it. Fixed scales are the recipe's own where it rounds to 8 bits; else NNCF finds them on images.
 https://docs.openvino.ai/2026/openvino-workflow/model-optimization.html
 """
 

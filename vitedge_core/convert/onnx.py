@@ -97,7 +97,8 @@ class _Codes(nn.Module):
     def dequantised(self, codes: Tensor) -> Tensor:
         """Integers, with a step for each row where there are several -> floats of the same shape."""
         axis = {"axis": 0} if self.step.dim() else {}
-        inputs = (codes, self.step, self.zero)
+        # a zero point of zero may be left out, and OpenVINO keeps a layer in float when it shares that constant
+        inputs = (codes, self.step) if self.type == torch.int8 else (codes, self.step, self.zero)
         return torch.onnx.ops.symbolic("DequantizeLinear", inputs, axis, dtype=torch.float32, shape=codes.shape)
 
 
