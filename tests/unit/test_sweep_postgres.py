@@ -102,6 +102,12 @@ def wait_for(found, seconds=900):
     raise AssertionError("waited in vain")
 
 
+def answer(process):
+    told, complaint = process.communicate(timeout=1_800)
+    assert process.returncode == 0, complaint
+    return json.loads(told)
+
+
 def trials(url, name):
     try:
         return study(name, url).get_trials(deepcopy=False)
@@ -124,7 +130,7 @@ def test_four_workers_two_of_them_killed(server, sweep):
         wait_for(lambda pid=process.pid: pid in at_work(server.url, "killed"))
         process.kill()
         process.wait()
-    told = [json.loads(process.communicate(timeout=1_800)[0]) for process in processes[2:]]
+    told = [answer(process) for process in processes[2:]]
     assert all((one["done"], one["total"], one["problems"]) == (24, 24, {}) for one in told)
     job = status("killed", server.url)
     assert (job.state, job.share) == (State.FINISHED, 1.0)
@@ -148,5 +154,5 @@ def test_a_server_that_goes_away_and_comes_back(server, sweep):
     assert "what was measured before is kept" in last
     kept = sum(trial.state.name == "COMPLETE" for trial in trials(server.url, "away"))
     assert kept >= 2
-    told = json.loads(sweep("away", 1).communicate(timeout=1_800)[0])
+    told = answer(sweep("away", 1))
     assert told["done"] == 24
