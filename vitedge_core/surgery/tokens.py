@@ -58,19 +58,24 @@ def places_after(metric: Tensor, prefix: int, r: int) -> Tensor:
         Place of each token among the N - r that remain, int64 [B, N].
     """
     patches = F.normalize(metric[:, prefix:], dim=-1)
-    first = slice(prefix % 2, None, 2)
-    second = slice(1 - prefix % 2, None, 2)
-    likeness = patches[:, first] @ patches[:, second].transpose(1, 2)
+    likeness = patches[:, prefix % 2 :: 2] @ patches[:, 1 - prefix % 2 :: 2].transpose(1, 2)
     best, partner = likeness.max(dim=-1)
     goes = torch.zeros_like(partner).scatter(1, best.topk(r, dim=1).indices, 1)
-    kept = likeness.shape[1] - r
-    among_kept = (1 - goes).cumsum(1) - 1
-    places = torch.empty_like(metric[:, :, 0], dtype=torch.long)
-    places[:, :prefix] = torch.arange(prefix, device=metric.device)
-    patch_places = places[:, prefix:]
-    patch_places[:, first] = prefix + torch.where(goes == 1, kept + partner, among_kept)
-    patch_places[:, second] = prefix + kept + torch.arange(likeness.shape[2], device=metric.device)
-    return places
+    first, second = likeness.shape[1:]
+    kept = first - r
+    of_first = prefix + torch.where(goes == 1, kept + partner, (1 - goes).cumsum(1) - 1)
+    known = torch.arange(prefix + second, device=metric.device)
+    known = torch.cat((known[:prefix], known[prefix:] + kept)).expand(metric.shape[0], -1)
+    # joined and put in order instead of written in slices: graphs of other engines are half as large that way
+    return torch.cat((known, of_first), dim=1).index_select(1, _in_order(prefix, first, second).to(metric.device))
+
+
+def _in_order(prefix: int, first: int, second: int) -> Tensor:
+    """Where each token is found in a row of the prefix, the second set and the first set."""
+    found = torch.arange(prefix + first + second)
+    found[prefix + prefix % 2 :: 2] = torch.arange(first) + prefix + second
+    found[prefix + 1 - prefix % 2 :: 2] = torch.arange(second) + prefix
+    return found
 
 
 def merge(tokens: Tokens, places: Tensor, length: int) -> Tokens:
