@@ -27,6 +27,7 @@ from vitedge_core.backends.base import (
     needs_float_activations,
     needs_no_rounding,
 )
+from vitedge_core.convert.engine_form import for_engines
 from vitedge_core.convert.onnx import float_onnx, integer_onnx
 from vitedge_core.convert.quiet import first_line, quietly
 from vitedge_core.errors import VitEdgeError
@@ -111,7 +112,7 @@ class OpenVino(Engine):
         return artefact
 
     def _graph(self, source: Source) -> tuple[Any, tuple[str, ...]]:
-        return _read(float_onnx(source.model, source.example, source.cancelled)), ()
+        return _read(float_onnx(for_engines(source.model), source.example, source.cancelled)), ()
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,7 @@ class OpenVinoInt8(OpenVino):
         if source.plan.quantised:
             proto = integer_onnx(source.model, source.example, source.cancelled)
             return _read(proto), ("the recipe's own scales",)
-        model = _read(float_onnx(source.model, source.example, source.cancelled))
+        model = _read(float_onnx(for_engines(source.model), source.example, source.cancelled))
         return _calibrated(model, source), ("scales by NNCF",)
 
 
@@ -192,7 +193,7 @@ class OpenVinoCompressed(OpenVino):
     def _graph(self, source: Source) -> tuple[Any, tuple[str, ...]]:
         import nncf
 
-        model = _read(float_onnx(source.model, source.example, source.cancelled))
+        model = _read(float_onnx(for_engines(source.model), source.example, source.cancelled))
         source.report(0.5, "Rounding weights")
         try:
             with quietly(source.cancelled):

@@ -66,7 +66,7 @@ def below(change: Quantity) -> bool:
 
 def clear(change: Quantity) -> bool:
     """Whether a change is more than chance."""
-    return not (change.low or 0.0) <= 0 <= (change.high or 0.0)
+    return change.excludes(0)
 
 
 def _where(broke: WhatBroke) -> str:
