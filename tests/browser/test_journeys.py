@@ -83,10 +83,11 @@ def test_damaged_link_is_one_sentence(new_page):
 
 # where the knee, or a recipe of the front where nothing bends, stands on the screen
 KNEE = """() => {
-    const plot = document.querySelector('.js-plotly-plot'), layout = plot._fullLayout, box = plot.getBoundingClientRect();
+    const plot = document.querySelector('.js-plotly-plot'), box = plot.getBoundingClientRect();
+    const { _size: size, xaxis, yaxis } = plot._fullLayout;
     const named = name => plot.calcdata.find(points => points[0].trace.name === name);
     const point = (named('Knee') ?? named('Pareto front'))[0];
-    return [box.left + layout._size.l + layout.xaxis.d2p(point.x), box.top + layout._size.t + layout.yaxis.d2p(point.y)];
+    return [box.left + size.l + xaxis.d2p(point.x), box.top + size.t + yaxis.d2p(point.y)];
 }"""
 
 
@@ -140,7 +141,8 @@ def test_upload_and_see_attention(new_page, shot):
 
 
 PATHS = [
-    "", "costs", "attention", "broke", "benchmark", "devices", "pareto", "advisor", "runs", "distil", "methods", "sources",
+    "", "costs", "attention", "broke", "benchmark", "devices", "pareto", "advisor", "runs", "distil", "methods",
+    "sources",
 ]  # fmt: skip
 
 
