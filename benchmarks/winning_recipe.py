@@ -98,26 +98,35 @@ def graph(model: nn.Module, example: Tensor) -> Any:
 
 
 def int8(model: nn.Module, images: Tensor, smooth: float | None) -> Any:
-    """Quantised by NNCF; `smooth` is the alpha of SmoothQuant, None leaves it out.
+    """Linear layers quantised by NNCF; `smooth` is the alpha of SmoothQuant, None leaves it out.
 
-    The products of token merging stay float: they compare and add up tokens, and rounding would pair others.
+    Products of two activations stay float. Those of token merging compare and add up tokens, and rounding would pair
+    others; those of attention take longer with rounding before and after them than they save.
     """
     import nncf
 
     nncf.set_log_level(40)
     floating = graph(for_engines(model), images[:1])
-    merging = [op.get_friendly_name() for op in floating.get_ops() if op.get_friendly_name().startswith("node_matmul")]
+    products = [op for op in floating.get_ops() if op.get_type_name() == "MatMul" and not _has_weight(op)]
     alpha = -1.0 if smooth is None else smooth
     return nncf.quantize(
         floating,
         nncf.Dataset([image[None].numpy() for image in images]),
         subset_size=len(images),
         model_type=nncf.ModelType.TRANSFORMER,
-        ignored_scope=nncf.IgnoredScope(names=merging) if merging else None,
+        ignored_scope=nncf.IgnoredScope(names=[op.get_friendly_name() for op in products]),
         advanced_parameters=nncf.AdvancedQuantizationParameters(
             smooth_quant_alphas=nncf.AdvancedSmoothQuantParameters(matmul=alpha, convolution=-1.0)
         ),
     )
+
+
+def _has_weight(op: Any) -> bool:
+    """Whether one factor of a product is a constant, perhaps turned or converted on its way."""
+    factor = op.input_value(1).get_node()
+    while factor.get_type_name() in {"Transpose", "Convert", "Reshape"}:
+        factor = factor.input_value(0).get_node()
+    return factor.get_type_name() == "Constant"
 
 
 def build(model: Any, rest: str, *, profiled: bool = False) -> Built:
