@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -81,9 +82,11 @@ class Engine(ABC):
     """A runtime with a precision, such as OpenVINO in int8.
 
     key: URL word, command-line word and test id. title: for people. about: one sentence, what it does and what it
-    costs to build. modules: what must be importable. pip: the line that installs them.
+    costs to build. modules: what must be importable. pip: the line that installs them. waits: whether building takes a
+    minute even for a small model, so that it starts on a person's word only.
     """
 
+    waits: ClassVar[bool] = False
     key: str
     title: str
     about: str

@@ -1,7 +1,7 @@
-"""OpenVINO on the CPU: float32, bfloat16, int8 with fixed scales, and int8 weights with scales of activations found anew.
+"""OpenVINO on the CPU: float32, bfloat16, int8 with fixed scales, and int8 weights with scales found in every pass.
 
 The precision of what stays float is always asked for by name: left to itself the plug-in takes bfloat16 where the
-processor has it. Fixed scales are the recipe's own where it rounds to 8 bits; else NNCF finds them on calibration images.
+processor has it. Fixed scales are the recipe's own where it rounds to 8 bits; else NNCF finds them on images.
 https://docs.openvino.ai/2026/openvino-workflow/model-optimization.html
 """
 
@@ -27,6 +27,7 @@ from vitedge_core.backends.base import (
     needs_float_activations,
     needs_no_rounding,
 )
+from vitedge_core.convert.engine_form import for_engines
 from vitedge_core.convert.onnx import float_onnx, integer_onnx
 from vitedge_core.convert.quiet import first_line, quietly
 from vitedge_core.errors import VitEdgeError
@@ -111,7 +112,7 @@ class OpenVino(Engine):
         return artefact
 
     def _graph(self, source: Source) -> tuple[Any, tuple[str, ...]]:
-        return _read(float_onnx(source.model, source.example, source.cancelled)), ()
+        return _read(float_onnx(for_engines(source.model), source.example, source.cancelled)), ()
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,7 @@ class OpenVinoInt8(OpenVino):
         if source.plan.quantised:
             proto = integer_onnx(source.model, source.example, source.cancelled)
             return _read(proto), ("the recipe's own scales",)
-        model = _read(float_onnx(source.model, source.example, source.cancelled))
+        model = _read(float_onnx(for_engines(source.model), source.example, source.cancelled))
         return _calibrated(model, source), ("scales by NNCF",)
 
 
@@ -192,7 +193,7 @@ class OpenVinoCompressed(OpenVino):
     def _graph(self, source: Source) -> tuple[Any, tuple[str, ...]]:
         import nncf
 
-        model = _read(float_onnx(source.model, source.example, source.cancelled))
+        model = _read(float_onnx(for_engines(source.model), source.example, source.cancelled))
         source.report(0.5, "Rounding weights")
         try:
             with quietly(source.cancelled):

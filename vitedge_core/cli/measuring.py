@@ -52,7 +52,7 @@ def measure(arguments: argparse.Namespace) -> None:
     found = _measured(recipe, arguments)
     progress.close()
     if arguments.json:
-        print_json(found.to_dict())
+        print_json({"engine": arguments.engine, **found.to_dict()})
         return
     from vitedge_core.text.human import change, human, interval
 
@@ -80,12 +80,13 @@ def _measured(recipe: Recipe, arguments: argparse.Namespace) -> Any:
             gaze=arguments.gaze,
             report=progress,
             origin="command line",
+            engine=arguments.engine,
         )
     from vitedge_core.experiments.evaluate import evaluate
 
     return evaluate(
         recipe, arguments.images, arguments.limit, latency, gaze=arguments.gaze, report=progress,
-        threads=arguments.threads, batch=arguments.batch,
+        threads=arguments.threads, batch=arguments.batch, engine=arguments.engine,
     )  # fmt: skip
 
 
@@ -116,17 +117,21 @@ def broke(arguments: argparse.Namespace) -> None:
 
 
 def sweep(arguments: argparse.Namespace) -> None:
-    """Measure a grid of recipes; what it finds stands in the store."""
+    """Measure many recipes, on one machine or several; what it finds stands in the store."""
     from vitedge_core.experiments.sweep import run_sweep
 
     summary = run_sweep(
-        Path(arguments.space), arguments.study, arguments.storage, trials=arguments.trials, report=progress
-    )
+        Path(arguments.space), arguments.study, arguments.storage, trials=arguments.trials, workers=arguments.workers,
+        report=progress,
+    )  # fmt: skip
     progress.close()
     if arguments.json:
         print_json(summary)
         return
-    print(f"{summary['done']} of {summary['total']} recipes of {summary['study']} are measured.")
+    skipped = f", {summary['skipped']} were not worth measuring" if summary["skipped"] else ""
+    print(f"{summary['done']} of {summary['total']} recipes of {summary['study']} are measured{skipped}.")
+    if summary["paused"]:
+        print("It was paused; the same command goes on.")
     for settings, problem in summary["problems"].items():
         print(f"{settings}: {problem}")
 
@@ -143,6 +148,7 @@ def add(verb: Adder) -> None:
     own.add_argument("--no-latency", action="store_true", help="accuracy only")
     own.add_argument("--again", action="store_true", help="measure even what is known, and keep nothing")
     own.add_argument("--gaze", action="store_true", help="where both look, too, if the images have masks")
+    own.add_argument("--engine", default="eager", metavar="KEY", help="it runs in; see the verb engines (eager)")
     own.add_argument("--threads", type=at_least_one, default=1, metavar="N", help="of the timed passes (1)")
     own.add_argument("--batch", type=at_least_one, default=1, metavar="N", help="images in a timed pass (1)")
     own = verb(broke, recipe=True)
@@ -150,7 +156,8 @@ def add(verb: Adder) -> None:
     own.add_argument("--limit", type=at_least_one, default=500, metavar="N", help="images at most (500)")
     own.add_argument("--sensitivity", action="store_true", help="try every head, block and number of bits, too")
     own = verb(sweep)
-    own.add_argument("space", metavar="SPACE.json", help="recipe and grid")
-    own.add_argument("--study", required=True, metavar="NAME")
-    own.add_argument("--storage", metavar="URL", help="database of the runs")
-    own.add_argument("--trials", type=at_least_one, metavar="N", help="recipes at most in this sitting")
+    own.add_argument("space", metavar="SPACE.json", help="which recipes, and how they are searched")
+    own.add_argument("--study", required=True, metavar="NAME", help="the same name, the same sweep")
+    own.add_argument("--storage", metavar="URL", help="database of the runs, such as postgresql://user@host/name")
+    own.add_argument("--trials", type=at_least_one, metavar="N", help="recipes at most, of all workers together")
+    own.add_argument("--workers", type=at_least_one, default=1, metavar="N", help="processes on this machine (1)")

@@ -90,14 +90,15 @@ class _Codes(nn.Module):
 
     def __init__(self, grid: Grid) -> None:
         super().__init__()
-        self.type = torch.int8 if grid.scheme == SYMMETRIC else torch.uint8
+        self.integers = torch.int8 if grid.scheme == SYMMETRIC else torch.uint8
         self.register_buffer("step", grid.step.flatten() if grid.step.dim() else grid.step.clone())
-        self.register_buffer("zero", grid.zero.to(self.type).reshape(self.step.shape))
+        self.register_buffer("zero", grid.zero.to(self.integers).reshape(self.step.shape))
 
     def dequantised(self, codes: Tensor) -> Tensor:
         """Integers, with a step for each row where there are several -> floats of the same shape."""
         axis = {"axis": 0} if self.step.dim() else {}
-        inputs = (codes, self.step, self.zero)
+        # a zero point of zero may be left out, and OpenVINO keeps a layer in float when it shares that constant
+        inputs = (codes, self.step) if self.integers == torch.int8 else (codes, self.step, self.zero)
         return torch.onnx.ops.symbolic("DequantizeLinear", inputs, axis, dtype=torch.float32, shape=codes.shape)
 
 
@@ -107,7 +108,7 @@ class _Pair(_Codes):
     def forward(self, x: Tensor) -> Tensor:
         """Any shape; the same on the grid."""
         inputs = (x, self.step, self.zero)
-        return self.dequantised(torch.onnx.ops.symbolic("QuantizeLinear", inputs, dtype=self.type, shape=x.shape))
+        return self.dequantised(torch.onnx.ops.symbolic("QuantizeLinear", inputs, dtype=self.integers, shape=x.shape))
 
 
 class _Weight(_Codes):
@@ -117,7 +118,7 @@ class _Weight(_Codes):
 
     def __init__(self, weight: Tensor, grid: Grid) -> None:
         super().__init__(grid)
-        self.register_buffer("codes", (grid.codes(weight) + grid.low).to(self.type))
+        self.register_buffer("codes", (grid.codes(weight) + grid.low).to(self.integers))
 
     def forward(self) -> Tensor:
         """The rounded weight."""
@@ -176,7 +177,7 @@ class _IntegerConv(nn.Module):
 def _exported(model: nn.Module, example: Tensor, cancelled: Callable[[], bool]) -> ModelProto:
     """The graph of a copy that may be used up."""
     for path, layer in list(model.named_modules()):
-        if type(layer) in _LINEAR or (isinstance(layer, QuantLinear) and not _has_grid(layer)):
+        if isinstance(layer, nn.Linear) and (type(layer) in _LINEAR or _is_float(layer)):
             put(model, path, _RowsLinear(layer))
     two = example[:1].repeat(2, 1, 1, 1)  # one image would be taken for a fixed size
     try:
@@ -197,8 +198,9 @@ def _exported(model: nn.Module, example: Tensor, cancelled: Callable[[], bool]) 
         ) from error
 
 
-def _has_grid(layer: QuantLinear) -> bool:
-    return isinstance(layer.input_grid, Grid) or isinstance(layer.weight_grid, Grid)
+def _is_float(layer: nn.Linear) -> bool:
+    """Whether it has places for grids and none in them."""
+    return isinstance(layer, QuantLinear) and not any(isinstance(part, Grid) for part in layer.children())
 
 
 def _finished(proto: ModelProto) -> ModelProto:
