@@ -160,7 +160,7 @@ class OpenVinoInt8(OpenVino):
 
     def _graph(self, source: Source) -> tuple[Any, tuple[str, ...]]:
         if source.plan.quantised:
-            proto = integer_onnx(source.model, source.example, source.cancelled)
+            proto = integer_onnx(for_engines(source.model), source.example, source.cancelled)
             return _read(proto), ("the recipe's own scales",)
         model = _read(float_onnx(for_engines(source.model), source.example, source.cancelled))
         return _calibrated(model, source), ("scales by NNCF",)

@@ -188,7 +188,7 @@ def _exported(model: nn.Module, example: Tensor, cancelled: Callable[[], bool]) 
             )  # fmt: skip
         stop_if(cancelled)
         assert program is not None
-        return _finished(program.model_proto)
+        return _finished(program.model_proto, type(model).__name__)
     except VitEdgeError:
         raise
     except Exception as error:  # whatever the exporter throws, it is this model that it cannot take
@@ -203,8 +203,14 @@ def _is_float(layer: nn.Linear) -> bool:
     return isinstance(layer, QuantLinear) and not any(isinstance(part, Grid) for part in layer.children())
 
 
-def _finished(proto: ModelProto) -> ModelProto:
-    """Without the shapes of values inside: tools that rewrite the graph stumble over those they made untrue."""
+def _finished(proto: ModelProto, name: str) -> ModelProto:
+    """Without the shapes of values inside: tools that rewrite the graph stumble over those they made untrue.
+
+    Raises:
+        VitEdgeError: Something in the model counted its images in Python, so that the exporter fixed their number.
+    """
+    if proto.graph.input[0].type.tensor_type.shape.dim[0].dim_param != BATCH:
+        raise VitEdgeError(f"This {name} fixes how many images it takes at once; choose the eager engine.")
     proto.graph.ClearField("value_info")
     for node in proto.graph.node:
         node.ClearField("metadata_props")  # file names and lines of this machine

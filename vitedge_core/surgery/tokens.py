@@ -66,9 +66,9 @@ def places_after(metric: Tensor, prefix: int, r: int) -> Tensor:
     if kept:
         goes = torch.zeros_like(partner).scatter(1, best.topk(r, dim=1).indices, 1)
         partner = torch.where(goes == 1, kept + partner, (1 - goes).cumsum(1) - 1)
-    receivers = kept + torch.arange(likeness.shape[2], device=metric.device).expand(len(metric), -1)
+    receivers = kept + torch.arange(likeness.shape[2], device=metric.device).expand(metric.shape[0], -1)
     alternate = (receivers, partner) if prefix % 2 else (partner, receivers)
-    stay = torch.arange(prefix, device=metric.device).expand(len(metric), -1)
+    stay = torch.arange(prefix, device=metric.device).expand(metric.shape[0], -1)
     return torch.cat([stay, prefix + _interleaved(*alternate)], dim=1)
 
 
