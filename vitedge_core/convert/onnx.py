@@ -8,7 +8,7 @@ https://onnx.ai/onnx/operators/onnx__QuantizeLinear.html
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -96,7 +96,7 @@ class _Codes(nn.Module):
 
     def dequantised(self, codes: Tensor) -> Tensor:
         """Integers, with a step for each row where there are several -> floats of the same shape."""
-        axis = {"axis": 0} if self.step.dim() else {}
+        axis: dict[str, Any] = {"axis": 0} if self.step.dim() else {}
         # a zero point of zero may be left out, and OpenVINO keeps a layer in float when it shares that constant
         inputs = (codes, self.step) if self.integers == torch.int8 else (codes, self.step, self.zero)
         return torch.onnx.ops.symbolic("DequantizeLinear", inputs, axis, dtype=torch.float32, shape=codes.shape)
