@@ -79,7 +79,7 @@ def shared_exports() -> Iterator[None]:
 
 
 def digest(tensor: Tensor) -> str:
-    return hashlib.sha256(tensor.detach().contiguous().view(torch.uint8).numpy().tobytes()).hexdigest()
+    return hashlib.sha256(tensor.detach().reshape(-1).contiguous().view(torch.uint8).numpy().tobytes()).hexdigest()
 
 
 _carried: dict[tuple[str, str], tuple[nn.Module, Plan] | str] = {}
@@ -316,10 +316,11 @@ def test_cancelling_leaves_no_file(which, monkeypatch, tmp_path):
     """Asked to stop at any moment it raises, and the folder of temporary files is empty."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     model, plan = compressed("plain", UNTOUCHED)
+    which.build(source(model, plan))  # from now on its export is shared
     questions = itertools.count()
     which.build(source(model, plan, cancelled=lambda: next(questions) < 0))
     asked = next(questions)
-    assert asked > 1
+    assert asked >= 1
     assert not list(tmp_path.iterdir())
     before = state_of(model)
     for moment in {0, asked // 2, asked - 1}:
