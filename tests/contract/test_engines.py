@@ -348,6 +348,8 @@ def test_calibration_images_are_asked_for_only_where_they_are_needed(own_scales,
 
 def test_nothing_of_the_process_is_left_changed(capfd):
     """Not a level of a logger, a filter of warnings, a number of threads or the mode of gradients; nothing printed."""
+    import nncf  # noqa: F401  its first import sets the level of its own logger
+
     model = tiny.network("plain", 4)
     before = _process()
     with warnings.catch_warnings(record=True) as seen:
