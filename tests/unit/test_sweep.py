@@ -411,3 +411,13 @@ def test_a_full_disk_is_a_sentence_and_what_was_measured_stays(path, url, tmp_pa
     engine.dispose()  # a new connection: the disk has room again
     assert sum(trial.state.name == "COMPLETE" for trial in study("one", url).get_trials()) == 3
     assert run_sweep(path, "one", url, measure=Measure())["done"] == 6
+
+
+def test_a_recipe_that_another_process_is_just_choosing_disturbs_nobody(path, url):
+    home = study("one", url, create=True)
+    other = {**jobs.heartbeat(0), "host": "elsewhere", "share": 0.0, "first": 0.0, "since": 0.0}
+    home.set_user_attr("worker elsewhere 1", other)
+    begun = home.ask()
+    begun.suggest_categorical("1 head_mlp_magnitude.ratio", (0.2, 0.4))
+    threading.Timer(3.0, lambda: home.tell(begun, state=optuna.trial.TrialState.FAIL)).start()
+    assert run_sweep(path, "one", url, measure=Measure())["done"] == 6
