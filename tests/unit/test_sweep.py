@@ -398,16 +398,18 @@ def test_a_full_disk_is_a_sentence_and_what_was_measured_stays(path, url, tmp_pa
     class Filling(Measure):
         def __call__(self, *arguments):
             if len(self.seen) == 3:
-                engine = storage(url)._backend.engine
-                with engine.connect() as connection:
-                    pages = connection.execute(sqlalchemy.text("PRAGMA page_count")).scalar()
-                    connection.execute(sqlalchemy.text(f"PRAGMA max_page_count={pages}"))
+                sqlalchemy.event.listen(storage(url)._backend.engine, "checkout", no_growth)
                 raise VitEdgeError("x" * 2_000_000)
             return super().__call__(*arguments)
+
+    def no_growth(connection, *_):
+        pages = connection.execute("PRAGMA page_count").fetchone()[0]
+        connection.execute(f"PRAGMA max_page_count={pages}")
 
     with pytest.raises(VitEdgeError, match=r"full.*what was measured before is kept"):
         run_sweep(path, "one", url, measure=Filling())
     engine = storage(url)._backend.engine
+    sqlalchemy.event.remove(engine, "checkout", no_growth)
     engine.dispose()  # a new connection: the disk has room again
     assert sum(trial.state.name == "COMPLETE" for trial in study("one", url).get_trials()) == 3
     assert run_sweep(path, "one", url, measure=Measure())["done"] == 6

@@ -24,19 +24,12 @@ from vitedge_core.models.load import preprocessing
 from vitedge_core.models.trained import FOLDER, keep
 from vitedge_core.recipe import Recipe, Step
 
-SIX, FIVE, FOUR = "digits_six_narrow_blocks", "digits_five_narrow_blocks", "digits_four_blocks"
-_NARROW = (
-    Step.of("head_mlp_taylor", ratio=0.75, heads=False),
-    Step.of("head_mlp_taylor", ratio=0.5, mlp=False),
-    Step.of("soft_logits", images=240_000, lr=1e-3, average=0.998, seconds=36_000),
-)
+SIX, FOUR = "digits_six_narrow_blocks", "digits_four_blocks"
 WINNERS = {
-    SIX: Recipe("digits_vit_base", _NARROW),
-    FIVE: Recipe("digits_vit_base", (
-        *_NARROW,
-        Step.of("layer_drop", blocks="4"),
-        Step.of("head_mlp_taylor", ratio=0.25, heads=False),
-        Step.of("soft_logits", images=200_000, lr=1e-3, average=0.998, seconds=36_000),
+    SIX: Recipe("digits_vit_base", (
+        Step.of("head_mlp_taylor", ratio=0.75, heads=False),
+        Step.of("head_mlp_taylor", ratio=0.5, mlp=False),
+        Step.of("soft_logits", images=240_000, lr=1e-3, average=0.998, seconds=36_000),
     )),
     FOUR: Recipe("digits_vit_base", (
         Step.of("layer_drop", blocks="1,4"),
