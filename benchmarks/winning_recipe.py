@@ -297,10 +297,9 @@ def verdict(arena: Arena, one: Contender, built: Built, before: Outcome, samples
         f"  float32 {human(floating.top1)}, int8 {human(real.top1)} ({interval(real.top1)}); same answer on {same:.1%}"
     )
     print(f"  int8 against the base {100 * change.value:+.2f} points ({100 * low:+.2f} to {100 * high:+.2f}), paired")
-    smaller = size / built.weights
-    whole = built.weights + built.graph
-    print(f"  weights (OpenVINO's .bin) {built.weights:,} bytes, the base's {size:,}: {smaller:.1f}x smaller; the "
-          f"graph (.xml) is another {built.graph:,} bytes, with it {size / whole:.1f}x")  # fmt: skip
+    smaller, together = size / built.weights, size / (built.weights + built.graph)
+    print(f"  weights (OpenVINO's .bin) {built.weights:,} bytes, the base's {size:,}: {smaller:.1f}x smaller; "
+          f"with the graph (.xml, {built.graph:,} bytes) {together:.1f}x")  # fmt: skip
     kept = {
         f"{OVER_EAGER:g}x over eager": ratio(samples[EAGER], samples[one.title])[0] >= OVER_EAGER,
         f"{OVER_OPENVINO:g}x over OpenVINO": ratio(samples[FLOAT], samples[one.title])[0] >= OVER_OPENVINO,
