@@ -1,13 +1,14 @@
-"""Pareto: what each point of accuracy costs, from measured recipes, and sweeps that measure many."""
+"""Pareto: what each point of accuracy costs, from recipes measured here, and from what others published."""
 
 import streamlit as st
 
 from vitedge_core.experiments.sweep import KIND
-from vitedge_core.ui import jobs, layout, state, studio, sweep_form
+from vitedge_core.ui import jobs, layout, published, state, studio, sweep_form
 
-layout.header("Pareto", "What does each point of accuracy cost? Every mark is a recipe that was really measured here.")
+HERE, ELSEWHERE = "Measured here", "Published"
+
+layout.header("Pareto", "What does each point of accuracy cost? Every mark is a recipe that somebody really measured.")
 layout.first_start()
-layout.recipe_line()
 
 
 def results() -> bool:
@@ -21,7 +22,9 @@ def results() -> bool:
     return job is not None and job.active
 
 
-with layout.guarded():
+def here() -> None:
+    """What was measured on this machine or came from a store, and the way to measure more."""
+    layout.recipe_line()
     newest = jobs.newest(KIND)
     running = newest is not None and newest.active
     with st.expander(
@@ -29,3 +32,14 @@ with layout.guarded():
     ):
         sweep_form.form(state.current_recipe())
     jobs.live(results, active=running)
+
+
+shown = st.segmented_control(
+    "Results", [HERE, ELSEWHERE], default=HERE, required=True, key="pareto-shown", label_visibility="collapsed",
+    persist_state="session",
+)  # fmt: skip
+with layout.guarded():
+    if shown == ELSEWHERE:
+        published.browse()
+    else:
+        here()

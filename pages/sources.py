@@ -13,6 +13,7 @@ SECTIONS = (
     ("Bundled images", "images", provenance.images),
     ("Bundled models", "models", provenance.bundled),
     ("Zoo", "zoo", provenance.zoo),
+    ("Published results", "results", provenance.results),
     ("Latencies of edge devices", "edge", provenance.edge),
     ("Devices, rooflines and energy", "devices", provenance.devices),
     ("References", "references", provenance.references),

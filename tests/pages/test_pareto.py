@@ -1,6 +1,7 @@
 """The Pareto page: what it shows of the store, and how it starts, stops and resumes a sweep."""
 
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from streamlit.testing.v1 import AppTest
 
 from tests.unit.test_points import with_cost
 from tests.unit.test_runs import a_run
+from vitedge_core.evidence import Quantity
 from vitedge_core.experiments import jobs, runs
 from vitedge_core.experiments.axes import Blocks
 from vitedge_core.experiments.space import Space
@@ -66,7 +68,7 @@ def test_runs_become_a_chart_with_its_table():
     assert line["line"]["shape"] == "hv"
     assert len(line["x"]) == 4  # three recipes and the baseline; the last one is dominated
     assert "Knee" in [trace["name"] for trace in chart["data"]]
-    lines = app.selectbox(key="front-macs").options
+    lines = app.selectbox(key="front-macs-accuracy").options
     assert len(lines) == 4
     assert lines[0].startswith("Knee: 93.0 %")
 
@@ -74,7 +76,7 @@ def test_runs_become_a_chart_with_its_table():
 def test_a_recipe_of_the_front_opens_in_build():
     keep((0.2, 0.93, 3e5), (0.3, 0.5, 2e5))
     app = page()
-    app.selectbox(key="front-macs").select_index(1)
+    app.selectbox(key="front-macs-accuracy").select_index(1)
     app.button(key="front-open").click().run()
     assert app.session_state["recipe"].model == "tiny"
 
@@ -85,9 +87,125 @@ def test_cost_and_filters():
     runs.record(replace(other, title="Others", evaluation=replace(other.evaluation, recipe=Recipe("second"))))
     app = page()
     assert len(app.selectbox(key="pareto-images").options) == 2
-    app.button_group(key="pareto-cost").set_value("latency_seconds").run()
+    app.selectbox(key="pareto-cost").set_value("latency_seconds").run()
     assert "No recipe here was timed" in texts(app)
     assert not app.exception
+
+
+def spec(app, place=0):
+    return json.loads(app.get("plotly_chart")[place].proto.spec)
+
+
+def test_the_front_is_told_in_words_too():
+    keep((0.1, 0.94, 6e5), (0.2, 0.93, 3e5), (0.3, 0.5, 2e5), (0.4, 0.4, 4e5))
+    app = page()
+    assert "The knee, where the front bends most: **93.0 % at 300 kMAC" in texts(app)
+    # below 1 MMAC, from 0: 1 - (2e5 + 0.5 * 1e5 + 0.07 * 3e5 + 0.06 * 4e5) / 1e6
+    assert "The front dominates **70.5 %** of the chart" in texts(app)
+
+
+def test_a_recipe_of_the_front_is_seen_in_attention():
+    keep((0.2, 0.93, 3e5), (0.3, 0.5, 2e5))
+    app = page()
+    app.button(key="front-attention").click().run()
+    assert app.session_state["recipe"].model == "tiny"
+    assert app.session_state["recipe"].steps
+
+
+def test_three_objectives_on_paper_and_in_space():
+    keep((0.1, 0.94, 6e5), (0.2, 0.93, 3e5), (0.3, 0.5, 2e5))
+    figures = {"params": Quantity.exact(5, "parameter", "plan")}
+    for ratio, params in ((0.5, 9e5), (0.6, 4e5)):
+        run = with_cost(a_run(ratio, accuracy=0.9), 7e5)
+        after = {
+            **run.evaluation.compressed,
+            "params": replace(figures["params"], value=params, low=params, high=params),
+        }
+        before = {**run.evaluation.baseline, "params": Quantity.exact(1e6, "parameter", "plan")}
+        runs.record(replace(run, evaluation=replace(run.evaluation, compressed=after, baseline=before)))
+    app = page()
+    assert "In space" not in app.button_group(key="pareto-view").options
+    app.selectbox(key="pareto-third").set_value("params").run()
+    assert not app.exception
+    assert "Pareto front" not in [trace["name"] for trace in spec(app)["data"]]
+    assert "The larger a mark, the more Parameters." in texts(app)
+    app.button_group(key="pareto-view").set_value("In space").run()
+    assert spec(app)["data"][0]["type"] == "scatter3d"
+    app.selectbox(key="pareto-third").set_value(None).run()
+    assert not app.exception
+    assert app.button_group(key="pareto-view").value == "Chart"
+    app.selectbox(key="pareto-cost").set_value("accuracy").run()
+    assert "Choose different objectives." in texts(app)
+
+
+def test_a_budget_draws_a_line_and_names_the_best_within_it():
+    keep((0.1, 0.94, 6e5), (0.2, 0.93, 3e5), (0.3, 0.5, 2e5))
+    app = page()
+    app.number_input(key="budget-macs").set_value(0.4).run()
+    assert "2 of 4 recipes are within the budget. The best of them: **Accuracy 93.0 %, MACs 300 kMAC**" in " ".join(
+        success.value for success in app.success
+    )
+    chart = spec(app)
+    assert [shape["x0"] for shape in chart["layout"]["shapes"]] == [4e5]
+    opacity = {x: fade for trace in chart["data"] if isinstance(trace.get("marker", {}).get("opacity"), list)
+               for x, fade in zip(trace["x"], trace["marker"]["opacity"], strict=True)}  # fmt: skip
+    assert opacity[6e5] < opacity[3e5]
+    app.number_input(key="budget-accuracy").set_value(99.0).run()
+    assert "None of these 4 recipes is within the budget" in texts(app)
+
+
+def test_runs_of_several_origins_are_told_apart_and_chosen():
+    for ratio, origin in ((0.1, "Build"), (0.2, "Build"), (0.3, "command line")):
+        runs.record(with_cost(a_run(ratio, accuracy=0.9, origin=origin), ratio * 1e6))
+    app = page()
+    app.button_group(key="pareto-colours").set_value("sweep or origin").run()
+    assert {"Build", "command line"} <= {trace["name"].split(",")[0] for trace in spec(app)["data"]}
+    app.multiselect(key="pareto-from").set_value(["command line"]).run()
+    assert not app.exception
+    assert [line for line in app.selectbox(key="front-macs-accuracy").options if "100 kMAC" in line] == []
+
+
+def test_knobs_side_by_side_and_which_matters():
+    for number in range(13):
+        ratio = round(0.05 + 0.05 * number, 2)
+        runs.record(with_cost(a_run(ratio, accuracy=0.95 - ratio / 2), (1 - ratio) * 1e6))
+    app = page()
+    app.button_group(key="pareto-view").set_value("Knobs side by side").run()
+    assert not app.exception
+    (lines,) = spec(app)["data"]
+    assert lines["type"] == "parcoords"
+    assert [axis["label"] for axis in lines["dimensions"]][1:] == ["MACs", "Accuracy"]
+    app.button_group(key="pareto-view").set_value("Which knob matters").run()
+    deadline = time.monotonic() + 60
+    while "explains" not in texts(app) and time.monotonic() < deadline:  # a thread works it out
+        time.sleep(0.2)
+        app.run()
+    assert not app.exception
+    assert "explains 100.0 % of the differences in accuracy" in texts(app)
+    assert "over 13 measured recipes" in texts(app)
+
+
+def test_too_few_recipes_to_say_which_knob_matters():
+    keep((0.1, 0.94, 6e5), (0.2, 0.93, 3e5))
+    app = page()
+    app.button_group(key="pareto-view").set_value("Which knob matters").run()
+    assert "10 more are needed" in texts(app)
+
+
+def test_published_results_stand_before_anything_was_measured():
+    app = page()
+    app.button_group(key="pareto-shown").set_value("Published").run()
+    assert not app.exception
+    assert [error.value for error in app.error] == []
+    chart = spec(app)
+    assert sum(len(trace["x"]) for trace in chart["data"][1:]) > 100
+    assert "published" in texts(app)
+    assert "quantisation" not in [trace["name"] for trace in chart["data"]]
+    app.multiselect(key="published-families").set_value(["tokens"]).run()
+    assert [trace["name"] for trace in spec(app)["data"]] == ["Best published", "tokens"]
+    app.selectbox(key="published-images").set_value("CIFAR-10").run()
+    assert not app.exception
+    assert app.selectbox(key="published-kind-macs-CIFAR-10").value == "with attention"
 
 
 def test_a_sweep_is_started_cancelled_and_resumed(launched):

@@ -29,17 +29,39 @@ def test_front_is_what_nobody_dominates(points):
     assert list(front(points)) == [not beaten(p) for p in points]
 
 
-@given(planes, st.tuples(value, value))
-def test_hypervolume_is_optunas(points, reference):
-    below = [p for p in points if p[0] < reference[0] and p[1] < reference[1]]
+def both(points, references):
+    """Points and a reference of as many objectives."""
+    return st.tuples(points, references)
+
+
+fronts = both(planes, st.tuples(value, value)) | both(spaces, st.tuples(value, value, value))
+
+
+@given(fronts)
+def test_hypervolume_is_optunas(drawn):
+    points, reference = drawn
+    below = [p for p in points if all(a < b for a, b in zip(p, reference, strict=True))]
     expected = compute_hypervolume(np.array(below), np.array(reference)) if below else 0.0
     assert hypervolume(points, reference) == pytest.approx(expected, rel=1e-9, abs=1e-6)
 
 
-@given(planes, st.tuples(value, value))
-def test_only_the_front_makes_the_hypervolume(points, reference):
+@given(fronts)
+def test_only_the_front_makes_the_hypervolume(drawn):
+    points, reference = drawn
     kept = [p for p, on in zip(points, front(points), strict=True) if on]
     assert hypervolume(kept, reference) == pytest.approx(hypervolume(points, reference), rel=1e-9)
+
+
+@given(spaces, st.tuples(value, value, value))
+def test_a_further_point_never_makes_the_hypervolume_smaller(points, more):
+    reference = (7.0, 7.0, 7.0)
+    assert hypervolume([*points, more], reference) >= hypervolume(points, reference) * (1 - 1e-9)
+
+
+def test_hypervolume_of_a_known_body():
+    # two bricks of 2 x 1 x 1 that share one unit cube
+    assert hypervolume([(0, 1, 1), (1, 0, 1)], (2, 2, 2)) == 3
+    assert hypervolume([(0, 0, 0)], (1, 2, 3)) == 6
 
 
 def test_ties():
@@ -74,4 +96,6 @@ def test_what_cannot_be_compared_is_refused():
     with pytest.raises(ValueError, match="2, 3 objectives"):
         front([(1, 2), (1, 2, 3)])
     with pytest.raises(ValueError, match="2, 3 objectives"):
-        hypervolume([(1, 2, 3)], (1, 2, 3))
+        hypervolume([(1, 2, 3)], (1, 2))
+    with pytest.raises(ValueError, match="two objectives or more"):
+        hypervolume([(1,)], (2,))

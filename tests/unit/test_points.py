@@ -8,7 +8,7 @@ import pytest
 
 from tests.unit.test_runs import a_run
 from vitedge_core.evidence import Evidence, Quantity
-from vitedge_core.experiments.points import csv_text, image_sets, points
+from vitedge_core.experiments.points import best_within, covered, csv_text, image_sets, points
 from vitedge_core.experiments.runs import machine
 from vitedge_core.recipe import Recipe
 
@@ -98,3 +98,43 @@ def test_the_front_can_be_of_attention_instead_of_accuracy():
         (0.5, 0.94, True), (0.9, 0.70, True), (0.98, 0.95, True),
     ]  # fmt: skip
     assert points([unknown], "macs", "attention_kept") == ()
+
+
+def test_a_front_of_three_objectives_keeps_what_only_the_third_saves():
+    small = with_figures(a_run(0.2, accuracy=0.8), macs=8e5, params=1e5)
+    quick = with_figures(a_run(0.4, accuracy=0.9), macs=5e5, params=9e5)
+    found = {p.cost.value: p for p in points([small, quick], "macs", "accuracy")}
+    assert not found[8e5].on_front
+    found = {p.cost.value: p for p in points([small, quick], "macs", "accuracy", "params")}
+    assert found[8e5].on_front
+    assert found[8e5].third.value == 1e5
+    assert not any(p.knee for p in found.values())
+    by_gains = points([small, quick], "accuracy", "params")
+    assert [p.cost.value for p in by_gains] == [0.95, 0.9, 0.8]  # the best first, as of every objective
+
+
+def with_figures(run, **counts):
+    after = {name: Quantity.exact(value, "count", "the plan") for name, value in counts.items()}
+    before = {name: Quantity.exact(1e6, "count", "the plan") for name in counts}
+    measured = run.evaluation
+    return replace(run, evaluation=replace(
+        measured, compressed={**measured.compressed, **after}, baseline={**measured.baseline, **before}
+    ))  # fmt: skip
+
+
+def test_a_budget_keeps_costs_below_and_gains_above():
+    runs = [with_cost(a_run(r, accuracy=a), m) for r, a, m in ((0.1, 0.94, 6e5), (0.2, 0.93, 3e5), (0.3, 0.93, 2e5))]
+    found = points(runs, "macs")
+    assert best_within(found, {"macs": 5e5}).cost.value == 2e5  # of equal accuracies the cheaper one
+    assert best_within(found, {"macs": 6e5, "accuracy": 0.935}).cost.value == 6e5  # a limit may be reached
+    assert best_within(found, {"macs": 1e5}) is None
+    assert best_within(found, {}).accuracy.value == 0.95
+
+
+def test_what_the_front_covers_is_its_hypervolume_with_an_interval():
+    runs = [with_cost(a_run(0.2, accuracy=0.8), 2.5e5)]
+    share = covered(points(runs, "macs"))  # the uncompressed model, at 1e6, is the end of the chart
+    assert share.value == pytest.approx(0.75 * 0.8)
+    assert (share.low, share.high) == (pytest.approx(0.75 * 0.78), pytest.approx(0.75 * 0.82))
+    assert covered(()) is None
+    assert covered(points([a_run(0.2, accuracy=0.8)], "macs", "accuracy")).evidence is Evidence.MEASURED

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from torch import Tensor, nn
 
+from vitedge_core.backends import BASELINE
 from vitedge_core.compress import (
     Compressed,
     compress,
@@ -56,8 +57,9 @@ def evaluate(
     cancelled: Cancel = lambda: False,
     threads: int = 1,
     batch: int = 1,
+    engine: str = BASELINE.key,
 ) -> Evaluation:
-    """Carry out a recipe and measure the result beside its baseline.
+    """Carry out a recipe and measure the result beside its baseline, the uncompressed model in eager float32.
 
     A recipe that calibrates or trains on a folder is tested on the half of the folder that it never saw.
 
@@ -72,11 +74,18 @@ def evaluate(
         cancelled: Asked often; true raises `Cancelled`.
         threads: Of the timed passes.
         batch: Images in a timed pass.
+        engine: Key of the engine that the compressed model runs in; where it looks is known of the eager one only.
 
     Raises:
-        VitEdgeError: No weights, no images, images of other classes, or a step that cannot be carried out.
+        VitEdgeError: No weights, no images, images of other classes, a step that cannot be carried out, or an engine
+            that is missing, refuses the recipe or fails.
         Unneeded: The gate said so.
     """
+    if engine != BASELINE.key:
+        from vitedge_core.experiments.in_engine import Setting, evaluate_in  # it builds on this module
+
+        setting = Setting(threads, batch, report, cancelled)
+        return evaluate_in(engine, recipe, images, limit, setting, latency=latency)
     check_threads(threads)
     opened = images_for(recipe.model, images)
     context = context_for(recipe, opened)
@@ -139,9 +148,14 @@ def images_for(model: str, images: str | LabelledImages | None = None) -> Labell
     return matching(model, open_images(where) if isinstance(where, str) else where)
 
 
-def tested_on(recipe: Recipe, images: LabelledImages) -> LabelledImages:
-    """The images of the set that the recipe is tested on: those that none of its steps calibrates or trains on."""
+def tested_on(recipe: Recipe, images: LabelledImages, engine: str = BASELINE.key) -> LabelledImages:  # noqa: PT028  no test
+    """The images of the set that the recipe is tested on: those that nothing calibrates or trains on.
+
+    Its steps may do so, and every engine but the eager one.
+    """
     steps = map(technique_of, recipe.active)
+    if engine != BASELINE.key:
+        return images.unseen()
     return images.unseen() if any(step.card.calibrates or step.card.trains for step in steps) else images
 
 

@@ -1,10 +1,11 @@
-"""Accuracy, or another gain, against cost: measured recipes with error bars, the front as a step line, the knee.
+"""Measured recipes over two or three objectives: with error bars, the front as a step line, the knee, a budget.
 
-Model is told by colour and shape, the front by filled marks, so the picture works without colour too.
+Groups (models, or sweeps) are told by colour and shape, the front by filled marks, so the picture works without colour.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,14 +16,31 @@ from vitedge_core.plots.frame import GREY, LIGHT_BLUE, LIGHT_GREEN, OCHRE, ORANG
 COLOURS = (LIGHT_BLUE, LIGHT_GREEN, PINK, ORANGE, OCHRE, GREY)
 SHAPES = ("circle", "square", "diamond", "triangle-up", "pentagon", "hexagon")
 FRONT, KNEE = GREY, YELLOW
+MANY = 1_000  # marks of one kind that a browser draws as vectors; more are drawn by its graphics card
+BARRED = 400  # dominated marks that have error bars; more would hide the marks
+SMALL, LARGE = 7.0, 28.0  # pixels across of marks whose size tells a third objective
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """An objective as an axis. suffix: after the metric prefix, such as "B" or "s". higher: more is better.
+
+    limit: the budget, drawn as a line; None without one.
+    """
+
+    title: str
+    suffix: str = ""
+    format: str = "~s"
+    higher: bool = False
+    limit: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
     """A point as it is drawn: cost and gain with the ends of their intervals, and what a hover says.
 
-    key comes back when the mark is clicked; group is the model; label stands beside the mark; here: the recipe that the
-    pages talk about now.
+    key comes back when the mark is clicked; group gives colour and shape; label stands beside the mark; here: the
+    recipe that the pages talk about now; third: of a third objective; inside: within the budget.
     """
 
     key: str
@@ -34,31 +52,32 @@ class Mark:
     knee: bool = False
     here: bool = False
     label: str = ""
+    third: tuple[float, float, float] | None = None
+    inside: bool = True
 
 
-def pareto(
-    marks: Sequence[Mark], title: str, suffix: str = "", height: int = 520, gain: str = "Accuracy"
-) -> go.Figure:  # fmt: skip
-    """Cost to the right, what is gained upwards: better is left and up.
+def pareto(marks: Sequence[Mark], across: Axis, up: Axis, *, third: bool = False, height: int = 520) -> go.Figure:
+    """The marks over the first objective, upwards the second, and a third as their size.
 
     Args:
-        marks: In order of cost.
-        title: Of the cost axis.
-        suffix: Unit after the metric prefix on that axis, such as "B" or "s".
+        marks: In order of the first objective.
+        across: The first objective.
+        up: The second.
+        third: Whether the marks have a third one; a step line would then tell nothing, and is left out.
         height: In pixels.
-        gain: Title of the axis upwards, which shows shares.
     """
     figure = go.Figure()
-    groups = list(dict.fromkeys(mark.group for mark in marks))
-    line = [mark for mark in marks if mark.on_front]
-    figure.add_scatter(
-        x=[mark.cost[0] for mark in line], y=[mark.gain[0] for mark in line], mode="lines", name="Pareto front",
-        line={"shape": "hv", "color": FRONT, "width": 2, "dash": "dot"}, hoverinfo="skip",
-    )  # fmt: skip
-    for number, group in enumerate(groups):
+    sizes = _sizes(marks) if third else {}
+    if not third:
+        line = sorted((mark.cost[0], mark.gain[0]) for mark in marks if mark.on_front)
+        figure.add_scatter(
+            x=[x for x, _ in line], y=[y for _, y in line], mode="lines", name="Pareto front", hoverinfo="skip",
+            line={"shape": "vh" if across.higher else "hv", "color": FRONT, "width": 2, "dash": "dot"},
+        )  # fmt: skip
+    for number, group in enumerate(dict.fromkeys(mark.group for mark in marks)):
         own = [mark for mark in marks if mark.group == group]
-        _scatter(figure, [mark for mark in own if not mark.on_front], number, on_front=False)
-        _scatter(figure, [mark for mark in own if mark.on_front], number, on_front=True)
+        for on_front in (False, True):
+            _scatter(figure, [mark for mark in own if mark.on_front == on_front], number, sizes)
     _ring(figure, [mark for mark in marks if mark.knee], "Knee", KNEE, "star")
     _ring(figure, [mark for mark in marks if mark.here], "Your recipe", ORANGE, "circle")
     for mark in marks:
@@ -67,26 +86,54 @@ def pareto(
                 x=mark.cost[0], y=mark.gain[2], text=mark.label, showarrow=False, yshift=10, font={"size": 11},
                 xanchor="right", opacity=0.7,
             )  # fmt: skip
-    figure.update_yaxes(title=gain, tickformat=".0%", automargin=True, zeroline=False)
-    figure.update_xaxes(title=title, tickformat="~s", ticksuffix=suffix, automargin=True, zeroline=False)
+    _budget(figure, across, up)
+    figure.update_yaxes(title=up.title, tickformat=up.format, ticksuffix=up.suffix, automargin=True, zeroline=False)
+    figure.update_xaxes(
+        title=across.title, tickformat=across.format, ticksuffix=across.suffix, automargin=True, zeroline=False
+    )
     return figure.update_layout(frame(height, 40, hovermode="closest", clickmode="event+select"))
 
 
-def _scatter(figure: go.Figure, marks: Sequence[Mark], number: int, *, on_front: bool) -> None:
-    """The marks of one model that are on the front, or those that are not."""
+def _scatter(figure: go.Figure, marks: Sequence[Mark], number: int, sizes: dict[str, float]) -> None:
+    """The marks of one group that are on the front, or those that are not."""
     if not marks:
         return
+    on_front = marks[0].on_front
     colour, shape = COLOURS[number % len(COLOURS)], SHAPES[number % len(SHAPES)]
-    look = {"size": 11, "symbol": shape} if on_front else {"size": 8, "symbol": f"{shape}-open", "opacity": 0.6}
     faint = _transparent(colour, 0.7 if on_front else 0.3)
-    figure.add_scatter(
+    opacity = [(1.0 if on_front else 0.6) * (1.0 if mark.inside else 0.25) for mark in marks]
+    draw = go.Scattergl if len(marks) > MANY else go.Scatter
+    bars = {
+        "error_y": _bars([mark.gain for mark in marks], faint), "error_x": _bars([mark.cost for mark in marks], faint),
+    } if on_front or len(marks) <= BARRED else {}  # fmt: skip
+    figure.add_trace(draw(
         x=[mark.cost[0] for mark in marks], y=[mark.gain[0] for mark in marks], mode="markers",
         name=marks[0].group if on_front else f"{marks[0].group}, not on the front",
-        marker={"color": colour, **look}, error_y=_bars([mark.gain for mark in marks], faint),
-        error_x=_bars([mark.cost for mark in marks], faint), customdata=[[mark.key] for mark in marks],
-        text=[mark.text for mark in marks], hovertemplate="%{text}<extra></extra>",
-        selected={"marker": {"opacity": 1}}, unselected={"marker": {"opacity": look.get("opacity", 1)}},
-    )  # fmt: skip
+        marker={
+            "color": colour, "symbol": shape if on_front else f"{shape}-open", "opacity": opacity,
+            "size": [sizes[mark.key] for mark in marks] if sizes else 11 if on_front else 8,
+        },
+        customdata=[[mark.key] for mark in marks], text=[mark.text for mark in marks],
+        hovertemplate="%{text}<extra></extra>", selected={"marker": {"opacity": 1}},
+        unselected={"marker": {"opacity": 1.0 if on_front else 0.6}}, **bars,
+    ))  # fmt: skip
+
+
+def _sizes(marks: Sequence[Mark]) -> dict[str, float]:
+    """Pixels across by key: areas grow evenly from the least of the third objective to its most."""
+    values = {mark.key: mark.third[0] for mark in marks if mark.third is not None}
+    low, high = min(values.values(), default=0.0), max(values.values(), default=0.0)
+    span = high - low or 1.0
+    return {key: math.sqrt(SMALL**2 + (LARGE**2 - SMALL**2) * (value - low) / span) for key, value in values.items()}
+
+
+def _budget(figure: go.Figure, across: Axis, up: Axis) -> None:
+    """Lines at what may be spent and at what must be reached."""
+    line = {"line_dash": "dash", "line_color": ORANGE, "line_width": 2, "annotation_font_color": ORANGE}
+    if across.limit is not None:
+        figure.add_vline(x=across.limit, annotation_text="budget", annotation_position="top right", **line)
+    if up.limit is not None:
+        figure.add_hline(y=up.limit, annotation_text="budget", annotation_position="bottom right", **line)
 
 
 def _ring(figure: go.Figure, marks: Sequence[Mark], name: str, colour: str, shape: str) -> None:

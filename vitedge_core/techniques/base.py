@@ -154,14 +154,14 @@ class Context:
         if self.cancelled():
             raise Cancelled
 
+    def tick(self, share: float, sentence: str) -> None:
+        """Report the share that is done, and stop here if the user asked for it."""
+        self.check_cancelled()
+        self.report(share, sentence)
+
     def ticker(self, sentence: str) -> Callable[[float], None]:
-        """What a loop calls with the share it has done: it reports that, and stops when the user asked for it."""
-
-        def tick(share: float) -> None:
-            self.check_cancelled()
-            self.report(share, sentence)
-
-        return tick
+        """What a loop calls with the share it has done, under one sentence."""
+        return lambda share: self.tick(share, sentence)
 
 
 @dataclass(frozen=True)

@@ -92,6 +92,20 @@ its interval of 80 % was set on other rows than those it is judged by. A data sh
 with all its rows hidden is off by half and more.
 """
 
+MACS_KINDS = """
+The same network has different MACs in print. **With attention**: the two products inside attention are counted, as
+they are here; a network without attention stands here too. **Without attention**: they are left out, as by counters
+that do not know them: 4 % less for a DeiT-B, 8 % for a DeiT-S. **Zeros left out**: single weights or blocks of them are
+zero and not counted, which no dense file or engine repays. **Not stated**: neither source nor value tells.
+"""
+
+RESULTS = """
+**Published results**: {results:,} figures of {methods} methods from {sources} sources: papers, their tables read at
+second hand where the row says so, and the repositories of their authors. {checked:,} were read in their source; the
+rest were recalled or come from somebody's notes, and are hidden until asked for. Each count of MACs says its convention
+and what tells it; the Pareto page never shows two conventions, or two data sets, on one chart.
+"""
+
 DEVICES = """
 **Peaks, bandwidth, memory and power** of {devices} devices stand as their makers, or those who measured, printed them;
 what nobody printed stays empty. The **roofline** takes every operation to run at the peak of its bits or at the

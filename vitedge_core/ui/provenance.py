@@ -18,6 +18,8 @@ from vitedge_core.text.sources import (
     EDGE,
     IMAGES,
     INTERVALS,
+    MACS_KINDS,
+    RESULTS,
     counter_rows,
 )
 from vitedge_core.ui import cache, gallery, units
@@ -27,12 +29,13 @@ EXAMPLES = {
     Evidence.MEASURED: "parameters and MACs of a plan that is exact, accuracy on images, latency of this machine",
     Evidence.PREDICTED: "costs of a step whose choice depends on weights that were not looked at yet, peak memory",
     Evidence.PUBLISHED: "top-1 of the zoo's models, with the table it stands in",
+    Evidence.IMPORTED: "a colleague's runs; they stand beside your own and never replace a measurement",
     Evidence.SIMULATED: "accuracy with values rounded to few bits but computed in float, MACs if zeros were skipped",
 }
 
 
 def evidence() -> None:
-    """The four kinds of evidence and what stands under each."""
+    """The kinds of evidence and what stands under each."""
     for kind in Evidence:
         st.markdown(f"{badge(kind)} {MEANING[kind].capitalize()}: {EXAMPLES[kind]}.")
     st.markdown(INTERVALS)
@@ -130,6 +133,24 @@ def edge_rows() -> list[dict[str, Any]]:
         }
         for line in cache.edge_errors()
     ]  # fmt: skip
+
+
+def results() -> None:
+    """The published results and how their MACs are counted."""
+    from collections import Counter
+
+    from vitedge_core.published.results import results as known
+
+    rows = known()
+    sources = Counter(row.source for row in rows)
+    st.markdown(RESULTS.format(
+        results=len(rows), methods=len({row.method for row in rows}), sources=len(sources),
+        checked=sum(row.checked for row in rows),
+    ))  # fmt: skip
+    st.markdown(MACS_KINDS)
+    if st.toggle("Show the sources", key="results-shown"):
+        table = [{"Source": source, "Results": count} for source, count in sources.most_common()]
+        gallery.facts("Sources of the published results", table, "results", height=420)
 
 
 def devices() -> None:

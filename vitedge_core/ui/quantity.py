@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
@@ -20,12 +20,14 @@ BADGES = {
     Evidence.MEASURED: ("green", "straighten"),
     Evidence.PREDICTED: ("orange", "insights"),
     Evidence.PUBLISHED: ("blue", "menu_book"),
+    Evidence.IMPORTED: ("gray", "upload_file"),
     Evidence.SIMULATED: ("violet", "science"),
 }
 MEANING = {
     Evidence.MEASURED: "counted or timed here, on the real model",
     Evidence.PREDICTED: "computed by a model of ours that can be wrong",
     Evidence.PUBLISHED: "taken from a paper or a repository",
+    Evidence.IMPORTED: "measured elsewhere, as an imported file with runs says; not checked here",
     Evidence.SIMULATED: "what it would be if the hardware existed for it",
 }
 
@@ -112,17 +114,28 @@ def source(
         st.markdown("\n\n---\n\n".join(parts))
 
 
+Table = Sequence[Mapping[str, Any]] | Callable[[], Sequence[Mapping[str, Any]]]
+
+
 def chart(
-    figure: go.Figure, table: Sequence[Mapping[str, Any]], key: str, alt: str, *, on_select: Any = "ignore"
-) -> Any:
-    """A figure and, behind an expander, the same numbers as a table. Returns what was selected in the figure."""
-    picked = st.plotly_chart(figure, key=key, alt=alt, config=CHART, on_select=on_select)
+    figure: go.Figure, table: Table, key: str, alt: str, *, on_select: Any = "ignore",
+    config: Mapping[str, Any] | None = None,
+) -> Any:  # fmt: skip
+    """A figure and, behind an expander, the same numbers as a table. Returns what was selected in the figure.
+
+    Args:
+        table: The rows, or what makes them: it is asked only when somebody opens the table.
+        config: What Plotly is told beside the usual.
+    """
+    picked = st.plotly_chart(figure, key=key, alt=alt, config={**CHART, **(config or {})}, on_select=on_select)
     twin(table, key, alt)
     return picked
 
 
-def twin(table: Sequence[Mapping[str, Any]], key: str, alt: str) -> None:
+def twin(table: Table, key: str, alt: str) -> None:
     """The table that says what a chart says; drawn only when opened."""
     opened = st.expander("The same as a table", key=f"{key}-table", on_change="rerun", icon=":material/table_rows:")
     if opened.open:
-        opened.dataframe(list(table), hide_index=True, key=f"{key}-rows", alt=f"Table: {alt}")
+        opened.dataframe(
+            list(table() if callable(table) else table), hide_index=True, key=f"{key}-rows", alt=f"Table: {alt}"
+        )

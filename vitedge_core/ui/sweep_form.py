@@ -100,7 +100,7 @@ def _offer(space: Space, workers: int) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button(
             f"Measure {count} recipe{'' if count == 1 else 's'}", key="sweep-start", type="primary",
-            icon=":material/play_arrow:", disabled=bool(hint), on_click=_start, args=(space, workers),
+            icon=":material/play_arrow:", disabled=bool(hint), on_click=start, args=(space, workers),
         )  # fmt: skip
         st.caption(hint or _estimate(space, workers))
 
@@ -134,7 +134,8 @@ def _estimate(space: Space, workers: int) -> str:
     return f"{what}, about {duration(whole)}; less where a recipe was measured before."
 
 
-def _start(space: Space, workers: int) -> None:
+def start(space: Space, workers: int) -> None:
+    """Start a sweep; why it cannot be is shown at the top of the page."""
     from vitedge_core.experiments.sweep import start_sweep
 
     try:
