@@ -11,12 +11,13 @@ from streamlit.testing.v1 import AppTest
 from tests.unit.test_points import with_cost
 from tests.unit.test_runs import a_run
 from vitedge_core.evidence import Quantity
-from vitedge_core.experiments import jobs, runs
+from vitedge_core.experiments import importance, jobs, runs
 from vitedge_core.experiments.axes import Blocks
 from vitedge_core.experiments.space import Space
 from vitedge_core.experiments.sweep import KIND
 from vitedge_core.recipe import Recipe, Step
 from vitedge_core.ui import cache, measuring
+from vitedge_core.ui.worker import Worker
 
 ROOT = Path(__file__).parents[2]
 
@@ -165,7 +166,10 @@ def test_runs_of_several_origins_are_told_apart_and_chosen():
     assert [line for line in app.selectbox(key="front-macs-accuracy").options if "100 kMAC" in line] == []
 
 
-def test_knobs_side_by_side_and_which_matters():
+def test_knobs_side_by_side_and_which_matters(monkeypatch):
+    worker = Worker(delay=0.0)  # what other tests left to be measured does not stand before us
+    monkeypatch.setattr(cache, "worker", lambda: worker)
+    monkeypatch.setattr(importance, "RESAMPLES", 2)
     for number in range(13):
         ratio = round(0.05 + 0.05 * number, 2)
         runs.record(with_cost(a_run(ratio, accuracy=0.95 - ratio / 2), (1 - ratio) * 1e6))

@@ -87,6 +87,7 @@ def importances(
     rows = list(range(len(chosen)))
     rows = draw.sample(rows, MOST) if len(rows) > MOST else rows
     space = {name: _distribution([chosen[row][name] for row in rows]) for name in names}
+    report(0.0, f"learning from {len(rows)} recipes")
     whole = _explained(chosen, gains, rows, space)
     again = []
     for number in range(RESAMPLES):

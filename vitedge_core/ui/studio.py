@@ -122,12 +122,9 @@ def _missing(choice: Choice) -> tuple[str, str]:
 def _view(found: Sequence[Point], choice: Choice) -> None:
     """The chosen way to look at the points."""
     views = [CHART, *([SPACE] if len(choice.axes) > 2 else []), SIDE, MATTERS]
-    if state.widget("pareto-view") not in {None, *views}:  # there is no third objective any more
+    if state.widget("pareto-view") not in views:  # nothing chosen yet, or there is no third objective any more
         state.fill("pareto-view", CHART)
-    view = st.segmented_control(
-        "View", views, default=CHART, required=True, key="pareto-view", label_visibility="collapsed",
-        persist_state="session",
-    )  # fmt: skip
+    view = st.segmented_control("View", views, required=True, key="pareto-view", label_visibility="collapsed")
     if view == SIDE:
         knobs.side_by_side(found)
     elif view == MATTERS:
