@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from vitedge_core.ui import cache, layout, reasons, recipe_editor, results, share, state, verdict
+from vitedge_core.ui import cache, engine_choice, layout, reasons, recipe_editor, results, share, state, verdict
 
 actions = layout.header("Build", "Compose a recipe: costs follow every slider at once, accuracy a moment later.")
 with st.sidebar, layout.guarded():
@@ -17,11 +17,13 @@ with layout.guarded():
         recipe_editor.presets()
         recipe_editor.steps(planned.problems, results.effects(costs))
         recipe_editor.adder()
+        engine_choice.choice(planned.last)
         recipe_editor.own_things()
     with actions:
         share.bar(planned.runnable)
-    known = None if planned.last.exact else verdict.figures(planned.runnable)
+    engine = engine_choice.current(planned.last)
+    known = None if planned.last.exact else verdict.figures(planned.runnable, engine)
     results.cost_cards(costs[0], costs[-1], known)
-    verdict.cards(planned.runnable, planned.plans[0].macs)
+    verdict.cards(planned.runnable, planned.plans[0].macs, engine)
     reasons.panel(planned)
     results.charts(*results.carried_out(planned, costs))

@@ -13,12 +13,12 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from vitedge_core.cli import boards, catalogue, costing, measuring, training
+from vitedge_core.cli import advising, benching, boards, catalogue, costing, exporting, keeping, measuring, training
 from vitedge_core.cli.asking import Verb, add_recipe
 from vitedge_core.cli.telling import progress
 from vitedge_core.errors import Cancelled, VitEdgeError, unknown
 
-GROUPS = (catalogue, costing, boards, measuring, training)
+GROUPS = (catalogue, costing, boards, measuring, benching, keeping, advising, exporting, training)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -27,6 +27,7 @@ from vitedge_core.datasets.sets import DIGITS, LabelledImages, open_images
 from vitedge_core.errors import Cancelled, VitEdgeError
 from vitedge_core.models.load import load, preprocessing
 from vitedge_core.models.trace import trace
+from vitedge_core.models.trained import fill, shipped
 from vitedge_core.models.zoo import card
 from vitedge_core.plan import Plan
 from vitedge_core.recipe import Recipe, Step
@@ -186,9 +187,47 @@ def _carry_out(prefix: Recipe, before: _Stage, context: Context) -> _Stage:
     technique = technique.decide(model.eval(), plan, context)
     after = _after(plan, technique)
     context.check_cancelled()
-    changed = technique.apply(model, context).eval()
+    name = _shipped(prefix, context) if technique.card.trains else None
+    if name:
+        context.report(1.0, f"Trained before: {name} comes with VitEdge.")
+        changed = fill(model, name)
+    else:
+        changed = technique.apply(model, context).eval()
     changed.zero_grad(set_to_none=True)
     return _Stage(changed, (*before.plans, after), (*before.techniques, technique))
+
+
+def spelled_out(recipe: Recipe) -> Recipe:
+    """The recipe with every knob of its active steps named, so that two that do the same are the same."""
+    return replace(recipe, steps=tuple(technique_of(step).step for step in recipe.active))
+
+
+def _shipped(recipe: Recipe, context: Context) -> str | None:
+    """The name of the trained weights that come with VitEdge for this recipe on these images, if there are any."""
+    images = getattr(context, "key", None)
+    return None if images is None else shipped(spelled_out(recipe), images)
+
+
+def trains(recipe: Recipe, images: str | None = None) -> bool:
+    """Whether carrying the recipe out takes a training whose result does not come with VitEdge.
+
+    Args:
+        recipe: Its steps may be such that nobody knows them.
+        images: What `open_images` takes; by default the model's own.
+    """
+    training = [prefix for prefix in recipe.prefixes[1:] if _step_trains(prefix.steps[-1])]
+    if not training:
+        return False
+    if (images or default_images(recipe.model)) != DIGITS:
+        return True
+    try:
+        return not all(shipped(spelled_out(prefix), open_images(DIGITS).digest) for prefix in training)
+    except VitEdgeError:
+        return True
+
+
+def _step_trains(step: Step) -> bool:
+    return any(known.card.key == step.technique and known.card.trains for known in registry.techniques())
 
 
 def _context_of_step(context: Context, seed: int, number: int) -> Context:

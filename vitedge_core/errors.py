@@ -17,6 +17,10 @@ class Cancelled(VitEdgeError):  # noqa: N818  it is no error of anybody's
         super().__init__(message)
 
 
+class Unneeded(VitEdgeError):  # noqa: N818  it is no error of anybody's
+    """A measurement would show nothing that is not known; the sentence says why."""
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> VitEdgeError:
     """The error for a name nobody knows, with the nearest names that exist."""
     names = sorted(known)

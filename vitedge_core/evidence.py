@@ -14,7 +14,11 @@ class Evidence(StrEnum):
     MEASURED = "measured"  # counted or timed here, on the real model
     PREDICTED = "predicted"  # computed by a model of ours that can be wrong; carries its band
     PUBLISHED = "published"  # taken from a paper or a repository, with its source
+    IMPORTED = "imported"  # said by a file with somebody's runs; nobody checked it here
     SIMULATED = "simulated"  # what it would be if hardware existed for it (fake quantisation, zeros)
+
+
+_KINDS = {kind.value: kind for kind in Evidence}  # an enumeration's own look-up is slow for thousands of runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,10 @@ class Quantity:
         """Whether the interval is the value itself."""
         return self.low == self.value == self.high
 
+    def excludes(self, value: float) -> bool:
+        """Whether the interval leaves this value out; without an interval nothing can be left out."""
+        return self.low is not None and self.high is not None and not self.low <= value <= self.high
+
     def weaker(self, evidence: Evidence, source: str) -> Quantity:
         """The same value on other evidence, without an interval."""
         return replace(self, evidence=evidence, source=source, low=None, high=None)
@@ -60,6 +68,23 @@ class Quantity:
             "value": self.value, "unit": self.unit, "evidence": self.evidence.value,
             "source": self.source, "low": self.low, "high": self.high,
         }  # fmt: skip
+
+    @classmethod
+    def from_dict(cls, plain: Any) -> Quantity:
+        """The quantity that `to_dict` gave; it may come from a stranger's file.
+
+        Raises:
+            ValueError: The values are of another form.
+        """
+        try:
+            names = ("value", "unit", "evidence", "source", "low", "high")
+            value, unit, evidence, source, low, high = (plain[name] for name in names)
+            numbers = [number for number in (value, low, high) if number is not None]
+            if value is None or not all(math.isfinite(number) for number in numbers):
+                raise ValueError("no finite number")
+            return cls(value, str(unit), _KINDS[evidence], str(source), low, high)
+        except (KeyError, TypeError, IndexError) as error:
+            raise ValueError("no quantity") from error
 
 
 def wilson(right: int, total: int, z: float = 1.96) -> tuple[float, float]:

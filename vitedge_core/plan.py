@@ -16,6 +16,7 @@ from enum import StrEnum
 from vitedge_core.errors import VitEdgeError
 
 FLOAT_BITS = 32
+BLOCK_LAYERS = ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")  # the linear layers of a block that methods edit
 
 
 class Kind(StrEnum):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -198,15 +199,28 @@ def evaluated(recipe: Recipe, n: int, *, latency: bool) -> Evaluation:
     return Evaluation(recipe, "digits", "digest", n, before, after, worse, ratio, notes)
 
 
+def in_engine(found: Evaluation) -> Evaluation:
+    """The same as an engine gives it; it changes 6 % of the answers."""
+    size = Quantity.exact(1_400_000, "byte", "a test")
+    own = {
+        "same_answers": share(0.94), "logits_error": share(0.08), "artefact_bytes": size,
+        "build_seconds": Quantity.exact(4.0, "s", "a test"), "eager_accuracy": share(0.93),
+    }  # fmt: skip
+    compressed, baseline = {**found.compressed, **own}, {**found.baseline, "artefact_bytes": size}
+    return replace(found, compressed=compressed, baseline=baseline, notes=("Everything ran in int8.",))
+
+
 class Stopwatch:
     """Stands for the slow measurement: what was asked, and a gate that holds the answers back."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, int | None]] = []
+        self.engines: list[str] = []
         self.open = threading.Event()
         self.problem = ""
 
-    def __call__(self, recipe, images, limit, *, latency, gaze, report, cancelled, origin):
+    def __call__(self, recipe, images, limit, *, latency, gaze, report, cancelled, origin, engine):
+        self.engines.append(engine)
         self.asked.append((recipe.digest, limit))
         report(0.25, "125 of 500 images")
         while not self.open.wait(0.01):
@@ -214,7 +228,8 @@ class Stopwatch:
                 raise Cancelled
         if self.problem:
             raise VitEdgeError(self.problem)
-        return evaluated(recipe, limit or 2_000, latency=latency)
+        found = evaluated(recipe, limit or 2_000, latency=latency)
+        return found if engine == "eager" else in_engine(found)
 
 
 @pytest.fixture
@@ -338,3 +353,74 @@ def test_what_leaves_is_drawn_when_it_is_opened(monkeypatch: pytest.MonkeyPatch)
     assert any("Step.of('tome', r=4)" in block for block in shown)
     assert any("--step tome:r=4" in block for block in shown)
     assert any("?r=" in block for block in shown)
+
+
+def runs_on(app: AppTest):
+    return next(box for box in app.selectbox if box.label == "Runs on")
+
+
+def test_a_recipe_can_run_in_another_engine(stopwatch: Stopwatch) -> None:
+    stopwatch.open.set()
+    app = until(opened(), lambda app: "2,000 images" in sentences(app))
+    assert runs_on(app).value == "eager"
+    assert "e" not in app.query_params
+    assert "Same answers" not in figures(app)
+    runs_on(app).set_value("openvino-int8").run()
+    assert app.query_params["e"] == "openvino-int8"
+    until(app, lambda app: "Everything ran in int8." in sentences(app) and "2,000" in sentences(app))
+    assert stopwatch.engines == ["eager", "eager", "openvino-int8", "openvino-int8"]
+    shown = figures(app)
+    assert (shown["Same answers"], shown["Logits off by"], shown["File"]) == ("94.0 %", "8.0 %", "1.40 MB")
+    assert "it changes more than the accuracy is known to" in sentences(app)
+    assert "Last step, by the engine" in sentences(app)
+    runs_on(app).set_value("eager").run()
+    assert "Same answers" not in figures(app)
+    assert "e" not in app.query_params
+
+
+def test_the_address_carries_the_engine(stopwatch: Stopwatch) -> None:
+    app = AppTest.from_file(str(APP), default_timeout=60)
+    app.query_params["e"] = "onnxruntime"
+    app.run()
+    until(app, lambda app: stopwatch.engines == ["onnxruntime"])
+    assert runs_on(app).value == "onnxruntime"
+
+
+def test_an_engine_nobody_knows_is_one_sentence(stopwatch: Stopwatch) -> None:
+    app = AppTest.from_file(str(APP), default_timeout=60)
+    app.query_params["e"] = "warp-drive"
+    app.run()
+    assert not app.exception
+    assert "There is no engine" in sentences(app)
+    assert runs_on(app).value == "eager"
+
+
+def test_an_engine_that_cannot_have_the_recipe_says_why_and_no_speed_is_claimed(stopwatch: Stopwatch) -> None:
+    stopwatch.open.set()
+    app = opened(Recipe("digits_vit_base", (Step.of("uniform_ptq", w_bits=3, a_bits=8),)))
+    label = next(option for option in runs_on(app).options if option.startswith("OpenVINO, int8"))
+    assert label.endswith("(not for this recipe)")
+    assert "no speed is claimed" in runs_on(app).help
+    runs_on(app).set_value("openvino-int8").run()
+    assert "no speed is claimed" in sentences(app)
+    assert "Measured in PyTorch, eager instead." in sentences(app)
+    until(app, lambda app: "2,000 images" in sentences(app))
+    assert set(stopwatch.engines) == {"eager"}
+
+
+def test_an_engine_that_is_not_installed_names_its_line(stopwatch: Stopwatch, monkeypatch: pytest.MonkeyPatch) -> None:
+    from vitedge_core.backends import base
+
+    monkeypatch.setattr(base, "find_spec", lambda name: None)
+    app = opened()
+    assert "pip install onnx" in runs_on(app).help
+    assert any(option.endswith("(not installed)") for option in runs_on(app).options)
+
+
+def test_an_engine_that_compiles_waits_for_a_word(stopwatch: Stopwatch) -> None:
+    stopwatch.open.set()
+    app = opened()
+    runs_on(app).set_value("compiled").run()
+    assert "measured on your word" in sentences(app)
+    app.button(key="start-quick").click().run()
+    until(app, lambda app: stopwatch.engines[-1:] == ["compiled"])

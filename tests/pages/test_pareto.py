@@ -12,6 +12,8 @@ from tests.unit.test_points import with_cost
 from tests.unit.test_runs import a_run
 from vitedge_core.evidence import Quantity
 from vitedge_core.experiments import importance, jobs, runs
+from vitedge_core.experiments.axes import Blocks
+from vitedge_core.experiments.space import Space
 from vitedge_core.experiments.sweep import KIND
 from vitedge_core.recipe import Recipe, Step
 from vitedge_core.ui import cache, measuring
@@ -239,11 +241,66 @@ def test_a_sweep_is_started_cancelled_and_resumed(launched):
 
 def test_values_of_a_knob_can_be_chosen():
     app = page(Recipe("digits_vit_base", (Step.of("tome", r=8),)))
-    (count,) = app.number_input
+    (count,) = (widget for widget in app.number_input if widget.label == "Values")
     count.set_value(3).run()
     assert app.button(key="sweep-start").label == "Measure 3 recipes"
     app.multiselect(key="sweep-knobs").set_value([]).run()
     assert app.button(key="sweep-start").disabled
+
+
+def test_a_search_with_aims_and_limits(launched):
+    recipe = Recipe("digits_vit_base", (Step.of("head_mlp_magnitude", ratio=0.3), Step.of("uniform_ptq", w_bits=8)))
+    app = page(recipe)
+    app.selectbox(key="sweep-sampler").set_value("tpe").run()
+    app.number_input(key="sweep-trials").set_value(25).run()
+    app.multiselect(key="sweep-knobs").set_value([(0, "ratio"), (1, "w_bits"), (1, "keep")]).run()
+    app.button_group(key="sweep-optional").set_value([0, 1]).run()
+    app.toggle(key="sweep-orders").set_value(True).run()
+    app.multiselect(key="sweep-models").set_value(["digits_vit_small"]).run()
+    app.button_group(key="sweep-costs").set_value(["macs", "weight_bytes"]).run()
+    app.number_input(key="sweep-lost").set_value(2.0).run()
+    app.number_input(key="sweep-bytes").set_value(3.0).run()
+    assert not app.exception
+    assert app.button(key="sweep-start").label == "Measure 25 recipes"
+    app.button(key="sweep-start").click().run()
+    ((*_, path, _, _),) = launched
+    space = Space.from_dict(json.loads(Path(path).read_text()))
+    assert (space.sampler, space.trials, space.optional, space.orders) == ("tpe", 25, (0, 1), ((1, 0),))
+    assert space.axes[2] == Blocks(1, "keep", (0, 1, 2, 3, 4, 5))
+    assert space.goal.objectives == ("accuracy", "macs", "weight_bytes")
+    assert list(map(str, space.goal.limits)) == ["lost <= 0.02", "weight_bytes <= 3e+06"]
+    assert space.models == ("digits_vit_small",)
+
+
+def test_what_cannot_be_swept_is_said_beside_the_button():
+    recipe = Recipe("digits_vit_base", (Step.of("head_mlp_magnitude", ratio=0.3),))
+    app = page(recipe)
+    app.button_group(key="sweep-costs").set_value([]).run()
+    assert app.button(key="sweep-start").disabled
+    assert "named first, against" in texts(app)
+    app.button_group(key="sweep-costs").set_value(["macs"]).run()
+    app.number_input(key="sweep-bytes").set_value(0.001).run()
+    app.button(key="sweep-start").click().run()
+    assert "None of the recipes" in texts(app)
+
+
+def test_a_sweep_is_paused(launched):
+    app = page(Recipe("digits_vit_base", (Step.of("tome", r=2),)))
+    app.button(key="sweep-start").click().run()
+    (job,) = jobs.jobs(KIND)
+    worker = {**jobs.heartbeat(0), "share": 0.5, "text": "2 of 4 recipes done", "pausable": True, "since": 0.0}
+    jobs.study(job.name).set_user_attr("worker a 1", {**worker, "first": 0.0})
+    jobs.study(job.name).set_user_attr("worker a 2", {**worker, "share": 0.4, "first": 0.0})
+    app.run()
+    assert "2 processes" in texts(app)
+    app.button(key=f"pause-{job.name}").click().run()
+    assert app.button(key=f"pause-{job.name}").label == "Pausing"
+    jobs.study(job.name).set_user_attr("state", [jobs.State.PAUSED, ""])
+    app.run()
+    assert "It is paused" in texts(app)
+    app.button(key=f"resume-{job.name}").click().run()
+    assert not jobs.status(job.name).pausing
+    assert len(launched) == 2
 
 
 def test_nothing_to_sweep():

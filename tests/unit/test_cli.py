@@ -338,3 +338,50 @@ def test_interrupting_says_cancelled(name, number):
     assert out == ""
     assert err.splitlines()[-1] == "Cancelled."
     assert time.monotonic() - start < 30
+
+
+def test_engines_are_listed(answer, capsys):
+    found = {one["key"]: one for one in answer("engines")["engines"]}
+    assert found["eager"]["missing"] is None
+    assert main(["engines"]) == 0
+    assert "PyTorch, eager" in capsys.readouterr().out
+
+
+def test_bench_times_recipes_of_the_line_and_finds_them_again(answer, name, tmp_path, monkeypatch):
+    monkeypatch.setenv("VITEDGE_STORAGE", f"sqlite:///{tmp_path / 'bench.db'}")
+    recipe = Recipe(name, (Step.of("head_mlp_magnitude", ratio=0.5),))
+    path = tmp_path / "recipe.json"
+    path.write_text(recipe.to_json())
+    line = ("bench", str(path), Recipe(name).to_token(), "--engines", "eager", "--batch", "1,2", "--seconds", "0")
+    rows = answer(*line, "--agreement", "--limit", "16")["rows"]
+    assert [(row["engine"], row["setting"]["batch"]) for row in rows] == [("eager", 1), ("eager", 2)] * 2
+    assert [row["recipe"]["model"] for row in rows] == [name] * 4
+    for row in rows:
+        assert set(row["speed"]["ratio"]) == QUANTITY
+        assert row["agreement"]["n"] == 16
+        assert row["circumstances"]["versions"]["torch"]
+    assert answer(*line)["rows"] == rows
+    assert answer(*line, "--again")["rows"] != rows
+
+
+def test_bench_for_people_is_a_table(capsys, name):
+    assert main(["bench", "--model", name, "--engines", "eager", "--seconds", "0", "--agreement", "--limit", "8"]) == 0
+    told = capsys.readouterr().out
+    assert "the baseline" in told
+    assert "100.0 %" in told
+    for heading in ("p50", "p95", "CPU time", "Same answer"):
+        assert heading in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (("--engines", "eagr"), "did you mean 'eager'"),
+        (("--threads", "0"), "Argument --threads: '0' is no whole number from 1"),
+        (("--threads", "1000"), "not 1000"),
+        (("--batch", "1,x"), "no whole number from 1"),
+        (("nothing.json",), "not both"),
+    ],
+)
+def test_a_mistake_of_bench_is_one_sentence(complaint, name, arguments, part):
+    assert part in complaint("bench", "--model", name, *arguments)

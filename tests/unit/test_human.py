@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from vitedge_core.evidence import Evidence, Quantity
-from vitedge_core.text.human import MINUS, badge, change, human, interval
+from vitedge_core.text.human import MINUS, NO_DIFFERENCE, badge, change, faster, human, interval, speed
 
 
 def quantity(value: float, unit: str, low: float | None = None, high: float | None = None) -> Quantity:
@@ -85,3 +85,25 @@ def test_what_is_said_is_within_half_a_figure_of_the_value(value, unit):
     scale = 1.0 if symbol in {"MAC", "B", "s", "J", ""} else prefix[symbol[0]]
     assert math.isclose(float(number) * scale, value, rel_tol=0.0051)
     assert len(number.replace(".", "").lstrip("0")) <= 4 or value >= 1e15
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "said"),
+    [
+        (0.5, 0.45, 0.55, "2.00× as fast"),
+        (1.3, 1.2, 1.4, "1.30× as long"),
+        (0.9, 0.8, 1.0, NO_DIFFERENCE),
+        (0.2, 0.1, 1.5, NO_DIFFERENCE),
+        (1.1, 0.99, 1.2, NO_DIFFERENCE),
+        (0.5, None, None, NO_DIFFERENCE),
+        (1.0, 1.0, 1.0, "the baseline"),
+    ],
+)
+def test_a_speed_whose_interval_holds_1_is_no_difference(value, low, high, said):
+    assert speed(quantity(value, "ratio", low, high)) == said
+
+
+def test_how_many_times_as_fast_turns_the_interval_round():
+    found = faster(quantity(0.5, "ratio", 0.4, 0.8))
+    assert (found.value, found.low, found.high) == (2, 1.25, 2.5)
+    assert (faster(quantity(0.5, "ratio")).low, faster(quantity(0.5, "ratio")).high) == (None, None)

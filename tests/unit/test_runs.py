@@ -113,10 +113,10 @@ def evaluated(url, monkeypatch):
 
     monkeypatch.setenv("VITEDGE_STORAGE", url)
     monkeypatch.setattr(module, "images_for", lambda model, images: Images)
-    monkeypatch.setattr(module, "tested_on", lambda recipe, images: images)
+    monkeypatch.setattr(module, "tested_on", lambda recipe, images, engine: images)
     done = []
 
-    def evaluate(recipe, images, limit, latency, *, gaze, report, cancelled):
+    def evaluate(recipe, images, limit, latency, *, gaze, gate, report, cancelled, engine):
         if cancelled():
             raise Cancelled
         done.append((recipe, limit, latency))

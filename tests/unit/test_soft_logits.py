@@ -196,3 +196,13 @@ def test_a_teacher_of_other_statistics_and_size_sees_the_same_picture():
     assert torch.allclose(Teacher(teacher, student, "t")((picture - 0.5) / 0.5), teacher(theirs), atol=1e-5)
     student.pretrained_cfg["input_size"] = (3, 48, 48)
     assert Teacher(teacher, student, "t")(torch.rand(2, 3, 48, 48)).shape == (2, 10)
+
+
+def test_averaging_keeps_a_running_mean_of_the_weights():
+    """With one step the mean is the last weights; with more it lies between the first and the last."""
+    knobs = {"images": 32, "lr": 1e-2, "seconds": 600}
+    last = SoftLogits(**knobs).apply(tiny(), context())
+    mean = SoftLogits(average=0.9, **knobs).apply(tiny(), context())
+    start = tiny()
+    moved = [float((model.head.weight - start.head.weight).norm()) for model in (mean, last)]
+    assert 0 < moved[0] < 0.9 * moved[1]

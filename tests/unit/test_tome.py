@@ -13,7 +13,7 @@ from timm.models.vision_transformer import ResPostBlock, VisionTransformer
 from vitedge_core.models.trace import trace
 from vitedge_core.surgery.tokens import merging_blocks
 from vitedge_core.techniques.quantization.uniform_ptq import UniformPtq
-from vitedge_core.techniques.tokens.tome import CONSTANT, DECREASING, Tome, per_block
+from vitedge_core.techniques.tokens.tome import CONSTANT, DECREASING, ONE, Tome, per_block
 
 HOSTS = ["plain", "distilled", "registers"]
 
@@ -66,7 +66,7 @@ def test_counts_hold_for_rarer_networks(special):
     torch.manual_seed(0)
     sizes = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 3, "num_heads": 3, "num_classes": 10}
     model = VisionTransformer(**{**sizes, **special}).eval().requires_grad_(False)
-    for knobs in ({"r": 3}, {"r": 64}, {"r": 2, "schedule": DECREASING}):
+    for knobs in ({"r": 3}, {"r": 64}, {"r": 2, "schedule": DECREASING}, {"r": 64, "schedule": ONE, "block": 1}):
         after, plan = carried_out(Tome(**knobs), model, tiny.plan_of(model), tiny.context())
         assert claimed(plan) == counted(after, plan)
 
@@ -82,6 +82,7 @@ def test_schedules():
     assert per_block(4, 3, CONSTANT) == (4, 4, 4)
     assert per_block(4, 3, DECREASING) == (8, 4, 0)
     assert per_block(5, 1, DECREASING) == (5,)
+    assert per_block(4, 3, ONE, 1) == (0, 4, 0)
     for r in range(20):
         for blocks in range(2, 25):
             asked = per_block(r, blocks, DECREASING)
@@ -136,4 +137,5 @@ def test_what_it_refuses():
     assert "windows" in str(Tome().supports(swin))
     assert "plain ViT" in str(Tome().supports(convnet))
     assert "already" in str(Tome().supports(Tome().plan(plain)))
-    assert Tome().supports(plain) is None
+    assert "blocks 0 to 2" in str(Tome(schedule=ONE, block=3).supports(plain))
+    assert Tome(block=3).supports(plain) is None  # the other schedules do not look at it

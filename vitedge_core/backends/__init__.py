@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from vitedge_core.backends import eager
+from vitedge_core.backends import compiled, eager, onnxruntime, openvino, torchao
 from vitedge_core.backends.base import Engine
 from vitedge_core.errors import unknown
 
-ENGINES: tuple[Engine, ...] = (*eager.ENGINES,)
+ENGINES: tuple[Engine, ...] = (
+    *eager.ENGINES,
+    *onnxruntime.ENGINES,
+    *openvino.ENGINES,
+    *compiled.ENGINES,
+    *torchao.ENGINES,
+)
 BASELINE = eager.ENGINES[0]
 
 

@@ -10,10 +10,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
+from typing import ClassVar
 
 from torch import Tensor, nn
 
-from vitedge_core.errors import Cancelled
+from vitedge_core.errors import Cancelled, VitEdgeError
 from vitedge_core.plan import FLOAT_BITS, Plan
 
 Report = Callable[[float, str], None]
@@ -81,9 +82,11 @@ class Engine(ABC):
     """A runtime with a precision, such as OpenVINO in int8.
 
     key: URL word, command-line word and test id. title: for people. about: one sentence, what it does and what it
-    costs to build. modules: what must be importable. pip: the line that installs them.
+    costs to build. modules: what must be importable. pip: the line that installs them. waits: whether building takes a
+    minute even for a small model, so that it starts on a person's word only.
     """
 
+    waits: ClassVar[bool] = False
     key: str
     title: str
     about: str
@@ -96,6 +99,12 @@ class Engine(ABC):
         if not absent:
             return None
         return f"{self.title} needs {' and '.join(absent)}, which is not installed here; run: {self.pip}"
+
+    def check(self, plan: Plan) -> None:
+        """Raise the sentence of `missing` or `supports`, if there is one."""
+        why = self.missing() or self.supports(plan)
+        if why:
+            raise VitEdgeError(why)
 
     @abstractmethod
     def supports(self, plan: Plan) -> str | None:

@@ -74,10 +74,15 @@ def recipe_of(arguments: argparse.Namespace) -> Recipe:
         return Recipe.from_dict({"model": arguments.model, "steps": steps, "seed": arguments.seed or 0})
     if arguments.model is not None or arguments.step or arguments.seed is not None:
         raise VitEdgeError("A recipe comes from --recipe, or from --model, --step and --seed, but not from both.")
-    return _stored_recipe(arguments.recipe)
+    return stored_recipe(arguments.recipe)
 
 
-def _stored_recipe(text: str) -> Recipe:
+def stored_recipe(text: str) -> Recipe:
+    """The recipe of a file or of a link's token.
+
+    Raises:
+        VitEdgeError: There is no such file, or it is damaged.
+    """
     path = Path(text)
     with suppress(OSError, ValueError):  # a token may be too long for a file's name
         if path.is_file():
@@ -104,6 +109,16 @@ def at_least_one(text: str) -> int:
         if int(text) >= 1:
             return int(text)
     raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1")
+
+
+def counts(text: str) -> tuple[int, ...]:
+    """Whole numbers from 1 with commas between them, for an option; each once."""
+    return tuple(dict.fromkeys(at_least_one(part.strip()) for part in text.split(",")))
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Words with commas between them, for an option; each once."""
+    return tuple(dict.fromkeys(filter(None, (part.strip() for part in text.split(",")))))
 
 
 def sides(text: str) -> tuple[int, ...]:

@@ -11,6 +11,8 @@ from vitedge_core.cli.asking import Adder
 from vitedge_core.cli.telling import print_json, print_table, progress
 from vitedge_core.errors import unknown
 
+_CHECKED = 640  # images of a training that is only to be seen to run
+
 
 def distil(arguments: argparse.Namespace) -> None:
     """Train a student with and without a teacher, and keep it."""
@@ -36,20 +38,29 @@ def distil(arguments: argparse.Namespace) -> None:
 
 
 def train(arguments: argparse.Namespace) -> None:
-    """Train bundled models from their seeds into assets/weights."""
-    from vitedge_core.experiments.pretrain import TRAININGS, shorter
-    from vitedge_core.experiments.pretrain import train as run
+    """Train bundled models from their seeds into assets/weights, and recipes of experiments/winners.py."""
+    from vitedge_core.experiments import pretrain, winners
+    from vitedge_core.models import trained
     from vitedge_core.models.zoo import WEIGHTS
 
-    for name in arguments.names or TRAININGS:
-        if name not in TRAININGS:
-            raise unknown("bundled model", name, TRAININGS)
+    known = (*pretrain.TRAININGS, *winners.WINNERS)
+    for name in arguments.names or known:
+        if name not in known:
+            raise unknown("bundled model or recipe", name, known)
     with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(arguments.out or (scratch if arguments.check else WEIGHTS))
-        for name in arguments.names or TRAININGS:
-            training = shorter(TRAININGS[name], 640) if arguments.check else None
-            path = run(name, folder, training, log=lambda line: print(line, file=sys.stderr, flush=True))
+        for name in arguments.names or known:
+            place = WEIGHTS if name in pretrain.TRAININGS else trained.FOLDER
+            folder = Path(arguments.out or (scratch if arguments.check else place))
+            if name in pretrain.TRAININGS:
+                training = pretrain.shorter(pretrain.TRAININGS[name], _CHECKED) if arguments.check else None
+                path = pretrain.train(name, folder, training, log=_log)
+            else:
+                path = winners.train(name, folder, images=_CHECKED if arguments.check else None, log=_log)
             print(f"{name} trains." if folder == Path(scratch) else path)
+
+
+def _log(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def add(verb: Adder) -> None:
@@ -65,7 +76,7 @@ def add(verb: Adder) -> None:
     own.add_argument("--seed", type=int, help="of everything random (0)")
     own.add_argument("--job", default="", metavar="NAME", help="name under which the pages find it")
     own = verb(train, reports=False)
-    own.add_argument("names", nargs="*", metavar="NAME", help="bundled models (all)")
+    own.add_argument("names", nargs="*", metavar="NAME", help="bundled models, or recipes that win (all)")
     own.add_argument("--check", action="store_true", help="a few steps only, to see that it runs")
     own.add_argument(
         "--out", metavar="DIR", help="folder of the weights (assets/weights; with --check nothing is kept)"

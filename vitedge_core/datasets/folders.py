@@ -101,7 +101,7 @@ class FolderImages(LabelledImages):
 
     def batches(self, preprocessing: Preprocessing, limit: int | None = None, size: int = BATCH) -> Iterator[Batch]:
         """The first `limit` images through timm's evaluation transform; damaged files are left out."""
-        return self._batches(self._entries[:limit], _transform(preprocessing), size)
+        return self._batches(self._entries[:limit], transform(preprocessing), size)
 
     def _second_half(self) -> tuple[_Entry, ...]:
         later = self._entries[len(self._entries) // 2 :]
@@ -112,14 +112,14 @@ class FolderImages(LabelledImages):
     def calibration(self, preprocessing: Preprocessing, count: int | None = None) -> Batch:
         """The first images of the second half."""
         wanted = self._second_half()[: count or _CALIBRATION]
-        parts = list(self._batches(wanted, _transform(preprocessing), len(wanted)))
+        parts = list(self._batches(wanted, transform(preprocessing), len(wanted)))
         if not parts:
             raise VitEdgeError(f"No image in {self.title} could be read; calibration needs some.")
         return parts[0]
 
     def stream(self, preprocessing: Preprocessing, seed: int, size: int = BATCH) -> Iterator[Batch]:
         """The second half again and again, newly shuffled each time, without augmentation."""
-        entries, prepare = self._second_half(), _transform(preprocessing)
+        entries, prepare = self._second_half(), transform(preprocessing)
         rng = np.random.default_rng([seed, 1])
         while True:
             shuffled = [entries[i] for i in rng.permutation(len(entries))]
@@ -147,7 +147,8 @@ def _read(path: Path) -> Image.Image:
         return picture.convert("RGB")
 
 
-def _transform(preprocessing: Preprocessing) -> Callable[[Image.Image], Tensor]:
+def transform(preprocessing: Preprocessing) -> Callable[[Image.Image], Tensor]:
+    """From a picture to what a network takes, as timm evaluates it: [3, size, size]."""
     from timm.data.transforms_factory import create_transform
 
     side = preprocessing.size

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from torch import Tensor, nn
 
+from vitedge_core.backends import BASELINE
 from vitedge_core.compress import (
     Compressed,
     compress,
@@ -23,7 +24,7 @@ from vitedge_core.datasets.sets import LabelledImages, open_images
 from vitedge_core.errors import Cancelled, VitEdgeError
 from vitedge_core.evidence import Quantity
 from vitedge_core.experiments import looking, object_gaze
-from vitedge_core.experiments.evaluation import COSTS, QUICK, Evaluation
+from vitedge_core.experiments.evaluation import COSTS, QUICK, Evaluation, Gate
 from vitedge_core.measure import accuracy
 from vitedge_core.measure.accuracy import Outcome, difference
 from vitedge_core.measure.latency import check_threads, compare
@@ -51,12 +52,14 @@ def evaluate(
     latency: bool = True,
     *,
     gaze: bool = False,
+    gate: Gate | None = None,
     report: Report = lambda share, sentence: None,
     cancelled: Cancel = lambda: False,
     threads: int = 1,
     batch: int = 1,
+    engine: str = BASELINE.key,
 ) -> Evaluation:
-    """Carry out a recipe and measure the result beside its baseline.
+    """Carry out a recipe and measure the result beside its baseline, the uncompressed model in eager float32.
 
     A recipe that calibrates or trains on a folder is tested on the half of the folder that it never saw.
 
@@ -66,14 +69,23 @@ def evaluate(
         limit: Images at most, None for all.
         latency: Whether to time both models and to measure their memory.
         gaze: Whether to measure where both look, if the images have masks of their objects.
+        gate: Decides whether the images are worth their time, and after how many it is known well enough.
         report: Called with the share done in 0..1 and a sentence.
         cancelled: Asked often; true raises `Cancelled`.
         threads: Of the timed passes.
         batch: Images in a timed pass.
+        engine: Key of the engine that the compressed model runs in; where it looks is known of the eager one only.
 
     Raises:
-        VitEdgeError: No weights, no images, images of other classes, or a step that cannot be carried out.
+        VitEdgeError: No weights, no images, images of other classes, a step that cannot be carried out, or an engine
+            that is missing, refuses the recipe or fails.
+        Unneeded: The gate said so.
     """
+    if engine != BASELINE.key:
+        from vitedge_core.experiments.in_engine import Setting, evaluate_in  # it builds on this module
+
+        setting = Setting(threads, batch, report, cancelled)
+        return evaluate_in(engine, recipe, images, limit, setting, latency=latency)
     check_threads(threads)
     opened = images_for(recipe.model, images)
     context = context_for(recipe, opened)
@@ -81,9 +93,15 @@ def evaluate(
     tested, prepared = tested_on(recipe, opened), preprocessing(recipe.model)
     base = baseline_outcome(recipe.model, tested, limit, report=section(report, 0.4, 0.6), cancelled=cancelled)
     ours = base
+    if gate is not None:
+        gate.before(done.last, base.top1)
     if recipe.active:
         part = section(report, 0.6, 0.75)
-        ours = accuracy.evaluate(done.model, tested, prepared, limit, report=part, cancelled=cancelled)
+        ours = accuracy.evaluate(
+            done.model, tested, prepared, limit, rungs=gate.rungs if gate else (), enough=_enough(gate, base),
+            report=part, cancelled=cancelled,
+        )  # fmt: skip
+        base = base.first(ours.n)
     baseline, compressed = costs(done.plans[0]), costs(done.last)
     ratio, notes = None, notes_on(opened, tested)
     if gaze and can_gaze(recipe.model, tested):
@@ -99,6 +117,16 @@ def evaluate(
     change = difference(base, ours) if recipe.active else Quantity.exact(0, "share", "the same model")
     report(1.0, "Done.")
     return Evaluation(recipe, opened.key, tested.digest, ours.n, baseline, compressed, change, ratio, notes)
+
+
+def _enough(gate: Gate | None, base: Outcome) -> Callable[[Outcome], bool]:
+    """Whether the gate has seen enough of a model's answers, which it compares with the baseline's to the same."""
+
+    def enough(ours: Outcome) -> bool:
+        assert gate is not None  # without one there are no rungs
+        return gate.enough(ours.top1, difference(base.first(ours.n), ours), ours.n)
+
+    return enough
 
 
 def section(report: Report, low: float, high: float) -> Report:
@@ -120,9 +148,14 @@ def images_for(model: str, images: str | LabelledImages | None = None) -> Labell
     return matching(model, open_images(where) if isinstance(where, str) else where)
 
 
-def tested_on(recipe: Recipe, images: LabelledImages) -> LabelledImages:
-    """The images of the set that the recipe is tested on: those that none of its steps calibrates or trains on."""
+def tested_on(recipe: Recipe, images: LabelledImages, engine: str = BASELINE.key) -> LabelledImages:  # noqa: PT028  no test
+    """The images of the set that the recipe is tested on: those that nothing calibrates or trains on.
+
+    Its steps may do so, and every engine but the eager one.
+    """
     steps = map(technique_of, recipe.active)
+    if engine != BASELINE.key:
+        return images.unseen()
     return images.unseen() if any(step.card.calibrates or step.card.trains for step in steps) else images
 
 

@@ -1,8 +1,10 @@
 """A long job is a process of its own; all that it and the page know of each other stands in the store.
 
-A job is an Optuna study with four attributes: `job` (what it is and how to start it), `state`, `worker` (the process
-and its heartbeat, with the progress) and `cancel` (a wish, written by others). So it survives a reload of the page and
-a restart of the app, and a process that was killed is noticed by whoever looks next.
+A job is an Optuna study with these attributes: `job` (what it is and how to start it), `state`, one `worker ...` for
+each process at work on it (its heartbeat with the progress, and how it ended), `worker` (the process that was started
+and has not announced itself yet), and the wishes `cancel` and `pause`, written by others. So a job survives a reload of
+the page and a restart of the app, a process that was killed is noticed by whoever looks next, and where a job can be
+shared, several processes on several machines work on it and its state is told from all of them.
 """
 
 from __future__ import annotations
@@ -40,6 +42,7 @@ class State(StrEnum):
     RUNNING = "running"
     FINISHED = "finished"
     CANCELLED = "cancelled"
+    PAUSED = "paused"
     FAILED = "failed"
     DIED = "stopped unexpectedly"
 
@@ -48,7 +51,8 @@ class State(StrEnum):
 class Job:
     """A job as the store tells it. share: done, 0 to 1. seconds_left: None until there is something to go by.
 
-    problem: the sentence that says why it failed or died; empty otherwise.
+    problem: the sentence that says why it failed or died; empty otherwise. workers: processes at work. pausable:
+    whether it can be paused. cancelling, pausing: somebody wishes it.
     """
 
     name: str
@@ -61,6 +65,9 @@ class Job:
     seconds_left: float | None = None
     problem: str = ""
     cancelling: bool = False
+    workers: int = 0
+    pausable: bool = False
+    pausing: bool = False
 
     @property
     def active(self) -> bool:
@@ -70,7 +77,7 @@ class Job:
     @property
     def resumable(self) -> bool:
         """Whether it can go on where it stopped."""
-        return self.state in {State.CANCELLED, State.FAILED, State.DIED}
+        return self.state in {State.CANCELLED, State.PAUSED, State.FAILED, State.DIED}
 
 
 def new_name(kind: str) -> str:
@@ -91,13 +98,32 @@ def start(name: str, kind: str, title: str, arguments: Sequence[str], url: str |
         raise VitEdgeError(f"{title} is already running.")
     with stored():
         home.set_user_attr("job", {"kind": kind, "title": title, "arguments": list(arguments), "started": time.time()})
-        home.set_user_attr("cancel", 0)
+        clear(home)
         home.set_user_attr("worker", heartbeat(0))
         home.set_user_attr("state", [State.STARTING, ""])
     pid = _launch([*PROGRAM, *arguments], _log(name))
     with stored():
-        if "share" not in attributes(home)["worker"]:  # else the process has already announced itself
-            home.set_user_attr("worker", heartbeat(pid))
+        home.set_user_attr("worker", heartbeat(pid))
+
+
+def clear(home: Study) -> None:
+    """Forget the wishes of others and the processes of before."""
+    for key in attributes(home):
+        if key in {"cancel", "pause"}:
+            home.set_user_attr(key, 0)
+        elif is_worker(key):
+            home.set_user_attr(key, {})
+
+
+def is_worker(key: str) -> bool:
+    """Whether an attribute of a study tells of a process."""
+    return key == "worker" or key.startswith("worker ")
+
+
+def workers(known: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The processes at work on a job by the attribute that tells of them, the one being started among them."""
+    found = {key: worker for key, worker in known.items() if is_worker(key)}
+    return {key: worker for key, worker in found.items() if worker and "end" not in worker and alive(worker)}
 
 
 def resume(name: str, url: str | None = None) -> None:
@@ -110,6 +136,12 @@ def cancel(name: str, url: str | None = None) -> None:
     """Ask a job to stop; it does so within seconds and keeps what it has."""
     with stored():
         study(name, url).set_user_attr("cancel", time.time())
+
+
+def pause(name: str, url: str | None = None) -> None:
+    """Ask a job to stop at the next good moment, such as the end of the recipe it measures."""
+    with stored():
+        study(name, url).set_user_attr("pause", time.time())
 
 
 def status(name: str, url: str | None = None) -> Job:
@@ -144,16 +176,25 @@ def attributes(home: Study) -> dict[str, Any]:
 
 
 def _job(name: str, known: dict[str, Any]) -> Job:
-    about, worker = known["job"], known.get("worker", {})
+    about, active = known["job"], workers(known)
     word, problem = known.get("state", [State.STARTING, ""])
     state = State(word)
-    if state in {State.STARTING, State.RUNNING} and not alive(worker):
+    if state in {State.STARTING, State.RUNNING} and not active:
         state, problem = State.DIED, _last_words(name)
-    share = float(worker.get("share", 0.0))
+    telling = _telling(known, active if state is State.RUNNING else {})
     return Job(
-        name, about["kind"], about["title"], state, share, worker.get("text", ""), about["started"],
-        _left(worker) if state is State.RUNNING else None, problem, bool(known.get("cancel")),
+        name, about["kind"], about["title"], state, float(telling.get("share", 0.0)), telling.get("text", ""),
+        about["started"], _left(telling) if state is State.RUNNING and telling else None, problem,
+        cancelling=bool(known.get("cancel")), workers=len(active.keys() - {"worker"}),
+        pausable=any(worker.get("pausable") for worker in active.values()), pausing=bool(known.get("pause")),
     )  # fmt: skip
+
+
+def _telling(known: dict[str, Any], active: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The process whose word on the progress is taken: of those at work, else of all, the one that is furthest."""
+    told = [worker for worker in active.values() if "share" in worker]
+    told = told or [worker for key, worker in known.items() if is_worker(key) and "share" in worker]
+    return max(told, key=lambda worker: (worker["share"], worker["beat"]), default={})
 
 
 def _left(worker: dict[str, Any]) -> float | None:
@@ -166,6 +207,11 @@ def _left(worker: dict[str, Any]) -> float | None:
 def heartbeat(pid: int) -> dict[str, Any]:
     """The sign of life of a process on this machine; 0 is one that has no number yet."""
     return {"pid": pid, "host": socket.gethostname(), "beat": time.time()}
+
+
+def own_key() -> str:
+    """The attribute under which this process tells of itself."""
+    return f"worker {socket.gethostname()} {os.getpid()}"
 
 
 def alive(worker: dict[str, Any]) -> bool:

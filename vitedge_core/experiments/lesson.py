@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from vitedge_core.errors import VitEdgeError
-from vitedge_core.evidence import Evidence, Quantity
+from vitedge_core.evidence import Quantity
 
 TAUGHT, ALONE = "taught", "alone"
 WEIGHTS, SCRATCH = "weights", "scratch"
@@ -112,12 +112,8 @@ class Result:
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> Result:
         """Read `to_dict`'s values."""
-        quantities = {name: plain[name] and _quantity(plain[name]) for name in _QUANTITIES}
+        quantities = {name: plain[name] and Quantity.from_dict(plain[name]) for name in _QUANTITIES}
         return cls(**{**plain, **quantities})
 
 
 _QUANTITIES = ("teacher", "taught", "alone", "gain", "before")
-
-
-def _quantity(plain: dict[str, Any]) -> Quantity:
-    return Quantity(**{**plain, "evidence": Evidence(plain["evidence"])})

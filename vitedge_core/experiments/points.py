@@ -14,7 +14,7 @@ from statistics import median
 from vitedge_core.evidence import Evidence, Quantity
 from vitedge_core.experiments.evaluation import GAZE
 from vitedge_core.experiments.pareto import front, hypervolume, knee
-from vitedge_core.experiments.runs import Run, machine
+from vitedge_core.experiments.runs import Run
 from vitedge_core.recipe import Recipe
 
 GAINS = ("accuracy", *GAZE)  # the more the better
@@ -172,7 +172,7 @@ def _dominated(values: Sequence[tuple[float, ...]], found: Sequence[Point]) -> f
 
 def csv_text(runs: Iterable[Run]) -> str:
     """The runs as a table: recipe, circumstances, and every figure in seconds, bytes and counts with its interval."""
-    rows = [_flat(run) for run in runs]
+    rows = [flat(run) for run in runs]
     columns = list(dict.fromkeys(column for row in rows for column in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, restval="")
@@ -181,7 +181,8 @@ def csv_text(runs: Iterable[Run]) -> str:
     return text.getvalue()
 
 
-def _flat(run: Run) -> dict[str, object]:
+def flat(run: Run) -> dict[str, object]:
+    """A run as one row of a table: texts and plain numbers by column."""
     measured = run.evaluation
     row: dict[str, object] = {
         "model": run.recipe.model, "recipe": json.dumps(run.recipe.to_dict(), separators=(",", ":")),
@@ -200,7 +201,7 @@ def _flat(run: Run) -> dict[str, object]:
 
 def _candidates(runs: Sequence[Run], axes: tuple[str, ...]) -> Iterable[Point]:
     if "latency_seconds" in axes:
-        yield from _timed([run for run in runs if run.timed and run.machine == machine()], axes)
+        yield from _timed([run for run in runs if run.timed_here], axes)
         return
     for run in runs:
         measured = run.evaluation

@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from vitedge_core.compress import plan_recipe
+from vitedge_core.compress import plan_recipe, spelled_out
+from vitedge_core.datasets.sets import DIGITS, open_images
 from vitedge_core.errors import VitEdgeError
+from vitedge_core.experiments.winners import FOUR, SIX, WINNERS
+from vitedge_core.models.trained import shipped
 from vitedge_core.plan import Plan
 from vitedge_core.recipe import Recipe, Step
 
+WORDS = {
+    SIX: ("Six narrow blocks, trained for long", "Half of the heads and a quarter of the neurons stay."),
+    FOUR: ("Four blocks, trained for long", "Half of the heads and neurons of four of six blocks stay."),
+}
 RATIOS = tuple(round(0.05 * i, 2) for i in range(1, 19))
 
 
@@ -35,7 +42,16 @@ def presets(model: str) -> tuple[Preset, ...]:
         recipe = Recipe(model, tuple(steps))
         if steps and not plan_recipe(recipe).problems:
             found.append(Preset(key, title, lead, recipe))
-    return tuple(found)
+    return (*found, *_trained(model))
+
+
+def _trained(model: str) -> Iterable[Preset]:
+    """Those that take an hour to train and whose trained weights come with VitEdge."""
+    images = open_images(DIGITS).digest
+    for key, recipe in WINNERS.items():
+        if recipe.model == model and shipped(spelled_out(recipe), images):
+            title, lead = WORDS[key]
+            yield Preset(key, title, f"{lead} Its trained weights come with VitEdge.", recipe)
 
 
 def _offers(model: str, plan: Plan) -> Iterable[tuple[str, str, str, list[Step]]]:

@@ -1,4 +1,4 @@
-"""A job seen from inside its process: it announces itself, tells how far it is, and listens for a wish to stop."""
+"""A job seen from inside a process: it announces itself, tells how far it is, and listens for a wish to stop."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from vitedge_core.errors import Cancelled, VitEdgeError
-from vitedge_core.experiments.jobs import State, alive, attributes, heartbeat
+from vitedge_core.experiments.jobs import State, attributes, clear, heartbeat, own_key, workers
 from vitedge_core.experiments.store import stored, study
 
 if TYPE_CHECKING:
@@ -21,13 +21,15 @@ BEAT_SECONDS = 2.0
 
 
 class Worker:
-    """The process of a job. Its methods may be called from any thread."""
+    """The process of a job, or one of several. Its methods may be called from any thread."""
 
-    def __init__(self, study: Study) -> None:
+    def __init__(self, study: Study, *, pausable: bool = False) -> None:
         self.study = study
+        self.key = own_key()
+        self._pausable, self._left_early = pausable, False
         self._since = time.time()
         self._progress: dict[str, Any] = {"share": 0.0, "text": "", "first": None}
-        self._stop = threading.Event()
+        self._stop, self._pause = threading.Event(), threading.Event()
         self._over = threading.Event()
 
     def report(self, share: float, text: str) -> None:
@@ -43,17 +45,36 @@ class Worker:
         """Whether somebody wishes the job to stop; costs nothing."""
         return self._stop.is_set()
 
+    def pausing(self) -> bool:
+        """Whether somebody wishes the job to pause; costs nothing."""
+        return self._pause.is_set()
+
     def keep(self, key: str, value: Any) -> None:
         """Store a value of plain JSON under the job, such as a curve; `jobs.details` reads it."""
         with stored():
             self.study.set_user_attr(f"detail {key}", value)
 
-    def beat(self) -> None:
-        """Write the heartbeat with the progress, and read the wish to stop."""
+    @property
+    def paused(self) -> bool:
+        """Whether the work was left before it was done, because somebody wished a pause."""
+        return self._left_early
+
+    def leave(self) -> None:
+        """Say that the work is left as somebody wished a pause."""
+        self._left_early = True
+
+    def beat(self, ended: Sequence[str] = ()) -> None:
+        """Write the heartbeat with the progress, or how it ended, and read the wishes of others."""
+        told: dict[str, Any] = {**heartbeat(os.getpid()), **self._progress, "since": self._since}
         with stored():
-            self.study.set_user_attr("worker", {**heartbeat(os.getpid()), **self._progress, "since": self._since})
-            if self.study.user_attrs.get("cancel"):
-                self.stop()
+            self.study.set_user_attr(
+                self.key, {**told, "pausable": self._pausable, **({"end": list(ended)} if ended else {})}
+            )
+            wishes = self.study.user_attrs
+        if wishes.get("cancel"):
+            self.stop()
+        if wishes.get("pause") and self._pausable:
+            self._pause.set()
 
     @contextmanager
     def alive(self) -> Iterator[None]:
@@ -78,9 +99,9 @@ class Worker:
 
 @contextmanager
 def working(
-    name: str, kind: str, title: str, url: str | None = None, *, arguments: Sequence[str] = ()
+    name: str, kind: str, title: str, url: str | None = None, *, arguments: Sequence[str] = (), shared: bool = False
 ) -> Iterator[Worker]:
-    """Be the process of the job `name`, and write down how it ended.
+    """Be the process of the job `name`, or one of its processes, and write down how it ended.
 
     Args:
         name: Of its study.
@@ -88,14 +109,20 @@ def working(
         title: For people.
         url: Of the store.
         arguments: Of the command line that goes on with it, for a job that no page started.
+        shared: Whether other processes may be at work on it, too; such a job can be paused.
 
     Raises:
-        VitEdgeError: Another process is at work on it.
+        VitEdgeError: Another process is at work on a job that is not shared.
     """
-    worker = Worker(study(name, url, create=True))
+    worker = Worker(study(name, url, create=True), pausable=shared)
     known = attributes(worker.study)
-    _refuse_a_second(name, known)
+    others = _others(known)
+    if others and not shared:
+        one = next(iter(others.values()))
+        raise VitEdgeError(f"Process {one['pid']} on {one['host']} is already at work on {name}; cancel it first.")
     with stored():
+        if not others and known.get("state", [""])[0] != State.STARTING:
+            clear(worker.study)  # typed by hand: a wish to stop was meant for those before
         if "job" not in known:  # typed by hand, without a page
             about = {"kind": kind, "title": title, "arguments": list(arguments), "started": time.time()}
             worker.study.set_user_attr("job", about)
@@ -104,6 +131,8 @@ def working(
     try:
         with _signals(worker.stop), worker.alive():
             yield worker
+        if worker.paused:
+            ended = [State.PAUSED, ""]
     except Cancelled:
         ended = [State.CANCELLED, ""]
         raise
@@ -111,15 +140,20 @@ def working(
         ended = [State.FAILED, _sentence(error)]
         raise
     finally:
-        with stored():
-            worker.study.set_user_attr("state", ended)
+        _sign_off(worker, ended)
 
 
-def _refuse_a_second(name: str, known: dict[str, Any]) -> None:
-    other = known.get("worker", {})
-    active = known.get("state", [""])[0] in {State.STARTING, State.RUNNING}
-    if active and other.get("pid", 0) not in {0, os.getpid()} and alive(other):
-        raise VitEdgeError(f"Process {other['pid']} on {other['host']} is already at work on {name}; cancel it first.")
+def _others(known: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The other processes at work on the job; what was started and has no number yet is this one."""
+    return {key: worker for key, worker in workers(known).items() if worker["pid"] not in {0, os.getpid()}}
+
+
+def _sign_off(worker: Worker, ended: Sequence[str]) -> None:
+    """Write down how this process ended; the job ended so, too, unless others go on with it."""
+    worker.beat(ended)
+    with stored():
+        if ended[0] == State.FINISHED or not _others(worker.study.user_attrs):
+            worker.study.set_user_attr("state", list(ended))
 
 
 def _sentence(error: BaseException) -> str:

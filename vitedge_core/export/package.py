@@ -3,6 +3,7 @@
 `model.safetensors` holds, under the names of the state dict: float32 tensors as they are; quantised weights as bytes of
 packed integers (uint8, flat) beside `<name>_grid.step` (float32) and, where the levels are affine, `<name>_grid.zero`;
 and in `activation_grids` the step and the zero point of every activation, in the order of the card's list of grids.
+Beside it lie `recipe.json`, `card.json`, a model card in words, and `rebuild.py`, which needs no VitEdge.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import timm
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -23,13 +25,15 @@ from torch import Tensor, nn
 
 from vitedge_core.errors import Cancelled, VitEdgeError
 from vitedge_core.export.bits import pack, packed_size, unpack
-from vitedge_core.export.structure import describe, rebuild, structure_from
+from vitedge_core.export.script import PARTS, SCRIPT, script_files
+from vitedge_core.export.structure import Structure, describe, rebuild, structure_from
 from vitedge_core.plan import Plan
 from vitedge_core.recipe import MAX_JSON, Recipe
 from vitedge_core.surgery.grid import AFFINE, Grid
 from vitedge_core.surgery.replace import grids, quantised_layers
 
-WEIGHTS, RECIPE, CARD = "model.safetensors", "recipe.json", "card.json"
+WEIGHTS, RECIPE, CARD, WORDS = "model.safetensors", "recipe.json", "card.json", "MODEL_CARD.md"
+FILES = {WEIGHTS, RECIPE, CARD, WORDS, SCRIPT, PARTS}
 FORMAT = "vitedge package 1"
 ACTIVATIONS = "activation_grids"
 MAX_CARD = 4 * 2**20  # bytes
@@ -132,7 +136,7 @@ class _Layout:
 
 def write(
     model: nn.Module, plan: Plan, recipe: Recipe, folder: Path, card: Mapping[str, Any], *,
-    cancelled: Callable[[], bool] = lambda: False,
+    words: Callable[[Recipe, Mapping[str, Any]], str] | None = None, cancelled: Callable[[], bool] = lambda: False,
 ) -> Path:  # fmt: skip
     """Write a package; it appears whole or not at all.
 
@@ -142,6 +146,7 @@ def write(
         recipe: What was done.
         folder: Where to; an older package there is replaced, anything else is left alone.
         card: Plain values for the card, such as the figures before and after.
+        words: Puts recipe and card into the words of `MODEL_CARD.md`; None leaves that file out.
         cancelled: Asked between the files; true raises `Cancelled`.
 
     Returns:
@@ -159,15 +164,18 @@ def write(
             made.mkdir()
             save_file(_Layout.of(model).tensors(), made / WEIGHTS)
             _go_on(cancelled)
-            (made / RECIPE).write_text(recipe.to_json(), encoding="utf-8")
-            files = {name: _seal(made / name) for name in (WEIGHTS, RECIPE)}
-            text = {
-                "format": FORMAT, "title": recipe.model, "params": plan.params, "macs": plan.macs, **card,
-                "files": files, "structure": structure.to_dict(),
+            about = {"format": FORMAT, "title": recipe.model, "params": plan.params, "macs": plan.macs, **card}
+            texts = {RECIPE: recipe.to_json(), **script_files(structure)}
+            texts |= {WORDS: words(recipe, about)} if words else {}
+            for name, text in texts.items():
+                (made / name).write_text(text, encoding="utf-8")
+            about |= {
+                "files": {path.name: _seal(path) for path in sorted(made.iterdir())},
+                "structure": structure.to_dict(), "timm": _for_timm(structure),
             }  # fmt: skip
-            (made / CARD).write_text(json.dumps(text, indent=1), encoding="utf-8")
+            (made / CARD).write_text(json.dumps(about, indent=1), encoding="utf-8")
             _go_on(cancelled)
-            _move(made, folder, Path(spare) / "old")
+            move(made, folder, Path(spare) / "old")
     except OSError as error:
         raise VitEdgeError(f"{folder} cannot be written: {error.strerror or error}.") from error
     return folder
@@ -189,7 +197,19 @@ def _is_replaceable(folder: Path) -> bool:
     if folder.is_symlink() or not folder.is_dir():
         return False
     names = {path.name for path in folder.iterdir()}
-    return not names or names == {WEIGHTS, RECIPE, CARD}
+    return not names or {WEIGHTS, RECIPE, CARD} <= names <= FILES
+
+
+def _for_timm(structure: Structure) -> dict[str, Any]:
+    """What `timm.create_model` takes to build the uncompressed network, for a script without VitEdge."""
+    arguments: dict[str, Any] = {"img_size": structure.image, "num_classes": structure.classes}
+    arguments = {name: value for name, value in arguments.items() if value}
+    with torch.device("meta"):
+        try:
+            timm.create_model(structure.architecture, **arguments)
+        except TypeError:  # a network of convolutions sees any size
+            arguments.pop("img_size", None)
+    return {"name": structure.architecture, "arguments": arguments}
 
 
 def _go_on(cancelled: Callable[[], bool]) -> None:
@@ -202,10 +222,10 @@ def _seal(path: Path) -> dict[str, Any]:
         return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 
 
-def _move(made: Path, folder: Path, old: Path) -> None:
-    """Put the finished folder in its place; an older one moves out of the way and dies with the temporary folder."""
-    if not folder.exists():
-        made.rename(folder)
+def move(made: Path, folder: Path, old: Path) -> None:
+    """Put the finished package in its place; an older one moves out of the way and dies with the temporary folder."""
+    if not folder.exists() or made.is_file():
+        made.replace(folder)
         return
     folder.rename(old)
     try:
@@ -225,7 +245,7 @@ def read(folder: Path) -> tuple[nn.Module, Recipe]:
         VitEdgeError: The folder is no package, or it is damaged or hostile.
     """
     folder = Path(folder).expanduser()
-    card = _card(folder)
+    card = card_of(folder)
     recipe = Recipe.from_json(_checked(folder, RECIPE, card, MAX_JSON).read_bytes())
     weights = _checked(folder, WEIGHTS, card, MAX_WEIGHTS)
     structure = structure_from(card.get("structure"))
@@ -245,7 +265,12 @@ def _file(folder: Path, name: str, most: int) -> Path:
     return path
 
 
-def _card(folder: Path) -> dict[str, Any]:
+def card_of(folder: Path) -> dict[str, Any]:
+    """What the card of a package says, as plain values.
+
+    Raises:
+        VitEdgeError: It is none.
+    """
     text = _file(folder, CARD, MAX_CARD).read_bytes()
     try:
         card = json.loads(text)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
+from vitedge_core.datasets.batch import Batch
 from vitedge_core.datasets.sets import LabelledImages
 from vitedge_core.errors import Cancelled, VitEdgeError
 from vitedge_core.evidence import Evidence, Quantity, wilson
@@ -41,6 +43,16 @@ class Outcome:
         """On how many the model was right."""
         return int(self.correct.sum())
 
+    def first(self, n: int) -> Outcome:
+        """The answers to the first n images only."""
+        if n >= self.n:
+            return self
+        labels = None if self.labels is None else self.labels[:n]
+        return replace(
+            self, predictions=self.predictions[:n], correct=self.correct[:n], confidence=self.confidence[:n],
+            labels=labels,
+        )  # fmt: skip
+
     @property
     def top1(self) -> Quantity:
         """Share of right answers with its Wilson interval."""
@@ -55,10 +67,22 @@ def evaluate(
     preprocessing: Preprocessing,
     limit: int | None = None,
     *,
+    rungs: Collection[int] = (),
+    enough: Callable[[Outcome], bool] = lambda outcome: False,
     report: Report = lambda share, sentence: None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Outcome:
     """Ask the model about the first `limit` images of a set, all of them by default.
+
+    Args:
+        model: In any mode; it is left in eval mode.
+        images: Whom to ask about.
+        preprocessing: What the model wants.
+        limit: Images at most, None for all.
+        rungs: After so many images `enough` is asked whether the answers so far will do.
+        enough: Says so; then the outcome has fewer images.
+        report: Called with the share done in 0..1 and a sentence.
+        cancelled: Asked often.
 
     Raises:
         VitEdgeError: No image could be read.
@@ -67,26 +91,48 @@ def evaluate(
     if limit is not None and limit < 1:
         raise VitEdgeError(f"Accuracy needs at least 1 image, not {limit}.")
     total = len(images) if limit is None else min(limit, len(images))
-    answers: list[Tensor] = []
-    sure: list[Tensor] = []
-    labels: list[Tensor] = []
-    done = 0
+    answers = _Answers(images.title)
     model.eval()
-    for batch in images.batches(preprocessing, limit):
+    for batch in _pieces(images.batches(preprocessing, limit), rungs):
         if cancelled():
             raise Cancelled
         with torch.inference_mode():
             probability, answer = model(batch.images).softmax(-1).max(-1)
-        answers.append(answer)
-        sure.append(probability)
-        labels.append(batch.labels)
-        done += len(answer)
-        report(min(1.0, done / total), f"{done:,} of {total:,} images of {images.title}")
-    if not answers:
+        answers.add(answer, probability, batch.labels)
+        report(min(1.0, answers.n / total), f"{answers.n:,} of {total:,} images of {images.title}")
+        if answers.n in rungs and enough(answers.outcome()):
+            break
+    if not answers.n:
         raise VitEdgeError(f"Not one image of {images.title} could be read.")
-    predictions = torch.cat(answers).clone()  # out of inference mode
-    truth = torch.cat(labels)
-    return Outcome(predictions, predictions == truth, torch.cat(sure).clone(), images.title, truth)
+    return answers.outcome()
+
+
+class _Answers:
+    """What a model said so far."""
+
+    def __init__(self, where: str) -> None:
+        self.where, self.n = where, 0
+        self._parts: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def add(self, answers: Tensor, probabilities: Tensor, labels: Tensor) -> None:
+        self._parts.append((answers, probabilities, labels))
+        self.n += len(answers)
+
+    def outcome(self) -> Outcome:
+        predictions, sure, truth = (torch.cat(each).clone() for each in zip(*self._parts, strict=True))
+        return Outcome(predictions, predictions == truth, sure, self.where, truth)
+
+
+def _pieces(batches: Iterator[Batch], ends: Collection[int]) -> Iterator[Batch]:
+    """The batches, cut where a number of images in `ends` is reached."""
+    done = 0
+    for batch in batches:
+        size = len(batch.labels)
+        cuts = [0, *sorted(end - done for end in ends if done < end < done + size), size]
+        for start, stop in itertools.pairwise(cuts):
+            whole = (start, stop) == (0, size)
+            yield batch if whole else Batch(batch.images[start:stop], batch.labels[start:stop])
+        done += size
 
 
 def difference(baseline: Outcome, other: Outcome, z: float = 1.96) -> Quantity:

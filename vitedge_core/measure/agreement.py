@@ -69,7 +69,7 @@ class ClassChange:
     @property
     def clear(self) -> bool:
         """Whether the change is more than chance, although the worst of many classes is looked at."""
-        return not (self.change.low or 0.0) <= 0 <= (self.change.high or 0.0)
+        return self.change.excludes(0)
 
 
 @dataclass(frozen=True, slots=True)

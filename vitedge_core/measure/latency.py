@@ -5,87 +5,63 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sized
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from vitedge_core.errors import Cancelled, VitEdgeError
-from vitedge_core.evidence import Evidence, Quantity
+from vitedge_core.measure.timings import Timings
 
 Report = Callable[[float, str], None]
-WARM_UP = 3  # rounds before the first that counts
+Images = TypeVar("Images", bound=Sized)  # whatever the subjects take; its length is the batch
+WARM_UP = 3  # passes of a block of the warm-up, which takes two blocks at least
 LEAST = 7  # rounds that count, however long they take
+_FALLING = 0.97  # a block whose median is below this share of the block before says that the warm-up is not over
+_WARM_SECONDS = 2.0  # after which a warm-up ends, however much the passes still shorten
 _SHORTEST = 2e-3  # a sample takes at least so many seconds, else the clock and the interpreter are timed
-_RESAMPLES = 2_000
+_COLD = 0.02  # seconds; before a shorter sample one pass brings back into the caches what the others drove out
 _stopwatch = threading.Lock()  # two timings at once in one process would time each other
 
 
-@dataclass(frozen=True, slots=True)
-class Timings:
-    """Samples of each model, [rounds] seconds per pass, taken in turn. `warning` says when the machine was busy."""
+@dataclass(slots=True)
+class _Subject:
+    """One of the runners in turn: how many passes make a sample, and the samples of both clocks."""
 
-    samples: Mapping[str, NDArray[np.float64]]
-    threads: int
-    batch: int
-    warning: str | None
-
-    @property
-    def rounds(self) -> int:
-        """How many samples each model has."""
-        return len(next(iter(self.samples.values())))
-
-    @property
-    def _conditions(self) -> str:
-        images = "one image" if self.batch == 1 else f"a batch of {self.batch} images"
-        threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
-        return f"{images}, {threads}, {self.rounds} interleaved rounds on this machine; 95 % bootstrap interval"
-
-    def median(self, name: str) -> Quantity:
-        """Median time of one pass."""
-        samples = self.samples[name]
-        drawn = np.median(samples[self._draws()], axis=1)
-        return _bounded(float(np.median(samples)), drawn, "s", f"median time of one pass, {self._conditions}")
-
-    def ratio(self, name: str, to: str) -> Quantity:
-        """Time of `name` over time of `to`, from pairs of the same round; above 1 is slower."""
-        pairs = self.samples[name] / self.samples[to]
-        drawn = np.median(pairs[self._draws()], axis=1)
-        return _bounded(float(np.median(pairs)), drawn, "ratio", f"median of paired ratios, {self._conditions}")
-
-    def _draws(self) -> NDArray[np.int64]:
-        return np.random.default_rng(0).integers(0, self.rounds, (_RESAMPLES, self.rounds))
-
-
-def _bounded(value: float, drawn: NDArray[np.float64], unit: str, source: str) -> Quantity:
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return Quantity(value, unit, Evidence.MEASURED, source, min(float(low), value), max(float(high), value))
+    run: Callable[[object], object]
+    passes: int = 1
+    cold: bool = False
+    wall: list[float] = field(default_factory=list)
+    processor: list[float] = field(default_factory=list)
 
 
 def compare(
-    models: Mapping[str, nn.Module],
-    example: Tensor,
+    subjects: Mapping[str, Callable[[Images], object]],
+    example: Images,
     threads: int = 1,
     *,
     seconds: float = 4.0,
     rounds: int = 100,
+    what: str = "one pass",
     report: Report = lambda share, sentence: None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Timings:
-    """Time models in turn in this process.
+    """Time models, or whatever runs them, in turn in this process.
 
     Args:
-        models: By name; they are put into eval mode and run under `torch.inference_mode`.
-        example: [B, 3, height, width], what each pass gets.
-        threads: Threads of torch meanwhile; put back afterwards.
+        subjects: By name: runners of any engine, or modules of PyTorch, which are put into eval mode. All are called
+            under `torch.inference_mode`.
+        example: What each pass gets, [B, 3, height, width] or B images in another form.
+        threads: Threads of torch meanwhile, put back afterwards; other engines bring their own.
         seconds: After about this time no further round begins, but `LEAST` rounds are always run.
         rounds: No more than so many.
+        what: One pass, in words.
         report: Called with the share done and a sentence.
-        cancelled: Asked before every round.
+        cancelled: Asked before every sample.
 
     Raises:
         VitEdgeError: The number of threads is out of range.
@@ -93,21 +69,24 @@ def compare(
     """
     check_threads(threads)
     with alone(threads, cancelled), torch.inference_mode():
-        passes = {name: _warmed(model.eval(), example) for name, model in models.items()}
-        taken: dict[str, list[float]] = {name: [] for name in models}
-        start, own = time.perf_counter(), time.thread_time()
+        warmed = {}
+        for number, (name, run) in enumerate(subjects.items()):
+            report(0.2 * number / len(subjects), f"Warming up {name}")
+            warmed[name] = _warmed(run.eval() if isinstance(run, nn.Module) else run, example, cancelled)
+        start, own = time.perf_counter(), time.process_time()
         done = 0
         while done < rounds and (done < LEAST or time.perf_counter() - start < seconds):
-            if cancelled():
-                raise Cancelled
-            for name, model in models.items():
-                taken[name].append(_one_sample(model, example, passes[name]))
+            for subject in warmed.values():
+                if cancelled():
+                    raise Cancelled
+                _take(subject, example)
             done += 1
             share = max(min(done / LEAST, (time.perf_counter() - start) / max(seconds, 1e-9)), done / rounds)
-            report(min(1.0, share), f"Timing, round {done}")
-        got = (time.thread_time() - own) / (time.perf_counter() - start)
-    samples = {name: np.asarray(values) for name, values in taken.items()}
-    return Timings(samples, threads, len(example), _warning(got, os.cpu_count() or 1))
+            report(0.2 + 0.8 * min(1.0, share), f"Timing, round {done}")
+        got = (time.process_time() - own) / (time.perf_counter() - start)
+    walls = {name: np.asarray(subject.wall) for name, subject in warmed.items()}
+    processor = {name: np.asarray(subject.processor) for name, subject in warmed.items()}
+    return Timings(walls, threads, len(example), busy(got), processor, what)
 
 
 def check_threads(threads: int) -> None:
@@ -132,28 +111,55 @@ def alone(threads: int, cancelled: Callable[[], bool]) -> Iterator[None]:
         _stopwatch.release()
 
 
-def _warmed(model: nn.Module, example: Tensor) -> int:
-    """Run the model in; returns how many passes make a sample long enough for the clock."""
-    fastest = min(_one_sample(model, example, 1) for _ in range(WARM_UP))
-    return max(1, round(_SHORTEST / max(fastest, 1e-7)))
+def _warmed(run: Callable[..., object], example: object, cancelled: Callable[[], bool]) -> _Subject:
+    """Run it in until its passes no longer get shorter, and find how many make a sample long enough for the clock."""
+    end, before, fastest = time.perf_counter() + _WARM_SECONDS, float("inf"), float("inf")
+    while True:
+        block = []
+        for _ in range(WARM_UP):
+            if cancelled():
+                raise Cancelled
+            block.append(_one_sample(run, example, 1)[0])
+        now, fastest = float(np.median(block)), min(fastest, *block)
+        if now >= _FALLING * before or time.perf_counter() > end:
+            break
+        before = now
+    passes = max(1, round(_SHORTEST / max(fastest, 1e-7)))
+    return _Subject(run, passes, cold=passes * fastest < _COLD)
 
 
-def _one_sample(model: nn.Module, example: Tensor, passes: int) -> float:
-    start = time.perf_counter()
+def _take(subject: _Subject, example: object) -> None:
+    """Add a sample."""
+    if subject.cold:
+        subject.run(example)
+    wall, processor = _one_sample(subject.run, example, subject.passes)
+    subject.wall.append(wall)
+    subject.processor.append(processor)
+
+
+def _one_sample(run: Callable[[object], object], example: object, passes: int) -> tuple[float, float]:
+    """Seconds of a pass on the wall and of the processor."""
+    own, start = time.process_time(), time.perf_counter()
     for _ in range(passes):
-        model(example)
-    return (time.perf_counter() - start) / passes
+        run(example)
+    wall = time.perf_counter() - start
+    return wall / passes, (time.process_time() - own) / passes
 
 
-def _warning(got: float, cores: int) -> str | None:
+def busy(got: float) -> str | None:
     """A sentence if others wanted the processor: we got too little of it, or the load is above the number of cores.
 
-    `got` is the processor time of the timing thread over the time on the wall.
+    `got` is the processor time of this process over the time on the wall: 1 for a core that was all ours.
     """
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    cores, load = os.cpu_count() or 1, load_now()
     if got > 0.9 and load <= cores + 0.5:
         return None
     return (
         f"The machine was busy (load {load:.1f} on {cores} cores, the stopwatch got {min(got, 1):.0%} of its "
         "processor), so read times as upper bounds and trust the ratio more."
     )
+
+
+def load_now() -> float:
+    """How many programs wanted a processor in the last minute, on average; 0 where the system does not tell."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0

@@ -105,3 +105,20 @@ def memory() -> int | None:
     with suppress(ValueError, OSError, AttributeError):
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return None
+
+
+def free_memory() -> int | None:
+    """Bytes that programs can still have without anything being swapped out; None where the system does not tell."""
+    with suppress(OSError, ValueError):
+        for line in Path("/proc/meminfo").read_text(encoding="ascii", errors="replace").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return None
+
+
+def governor() -> str:
+    """How the system chooses the first core's frequency ("powersave"); empty where it does not tell."""
+    path = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+    with suppress(OSError):
+        return path.read_text(encoding="ascii", errors="replace").strip()[:40]
+    return ""

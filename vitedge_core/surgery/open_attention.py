@@ -147,7 +147,7 @@ class OpenWindowAttention(_Open):
             x: [B * windows, N, D].
             mask: Added to the scores of each window, [windows, N, N].
         """
-        mixed = self._mix(*self._split(x), self._bias(mask, len(x)))
+        mixed = self._mix(*self._split(x), self._bias(mask, x.shape[0]))
         return self.proj_drop(self.proj(mixed))
 
 

@@ -58,7 +58,10 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class Knob:
-    """A field of a technique that a person sets. Numbers have a range and a step, choices a list."""
+    """A field of a technique that a person sets. Numbers have a range and a step, choices a list.
+
+    blocks: whether the text names blocks, such as "2,5".
+    """
 
     name: str
     default: Scalar
@@ -68,6 +71,7 @@ class Knob:
     high: float | None = None
     step: float | None = None
     options: tuple[str, ...] = ()
+    blocks: bool = False
 
     def check(self, owner: str, value: object) -> Scalar:
         """The value in the knob's own type.
@@ -122,6 +126,11 @@ def text(default: str, *, label: str, help: str) -> Any:
     return field(default=default, metadata={"knob": {"label": label, "help": help}})
 
 
+def block_list(*, label: str, help: str) -> Any:
+    """Numbers of blocks, such as "2,5"; none at first. `named_blocks` reads them."""
+    return field(default="", metadata={"knob": {"label": label, "help": help, "blocks": True}})
+
+
 @dataclass
 class Context:
     """What a technique may use besides the model; it owns none of it.
@@ -145,14 +154,14 @@ class Context:
         if self.cancelled():
             raise Cancelled
 
+    def tick(self, share: float, sentence: str) -> None:
+        """Report the share that is done, and stop here if the user asked for it."""
+        self.check_cancelled()
+        self.report(share, sentence)
+
     def ticker(self, sentence: str) -> Callable[[float], None]:
-        """What a loop calls with the share it has done: it reports that, and stops when the user asked for it."""
-
-        def tick(share: float) -> None:
-            self.check_cancelled()
-            self.report(share, sentence)
-
-        return tick
+        """What a loop calls with the share it has done, under one sentence."""
+        return lambda share: self.tick(share, sentence)
 
 
 @dataclass(frozen=True)

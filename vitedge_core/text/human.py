@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from vitedge_core.evidence import Quantity
 
 MINUS = "−"
+NO_DIFFERENCE = "no difference measured"
 _LARGE = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 _SMALL = ((1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"))
 _SYMBOLS = {"parameter": "", "byte": "B", "s": "s", "J": "J", "MAC": "MAC"}
@@ -113,6 +115,25 @@ def interval(quantity: Quantity, *, signed: bool = False, flops: bool = False) -
     )
     number, _, unit = low.partition(" ")
     return f"{number} to {high}" if unit and high.endswith(f" {unit}") else f"{low} to {high}"
+
+
+def speed(ratio: Quantity) -> str:
+    """A ratio of times to a baseline's as a person says it: "2.10× as fast", "1.30× as long", "no difference measured".
+
+    What the interval does not tell apart from 1 is no difference, whatever its middle.
+    """
+    if not ratio.excludes(1):
+        return "the baseline" if ratio.is_exact else NO_DIFFERENCE
+    if ratio.value < 1:
+        return f"{_figures(1 / ratio.value)}× as fast"
+    return f"{_figures(ratio.value)}× as long"
+
+
+def faster(ratio: Quantity) -> Quantity:
+    """How many times as fast, from a ratio of times; its interval turns round with it."""
+    low, high = (None if end is None else 1 / end for end in (ratio.high, ratio.low))
+    source = f"baseline's time by this one's: {ratio.source}"
+    return replace(ratio, value=1 / ratio.value, low=low, high=high, source=source)
 
 
 def badge(quantity: Quantity) -> str:

@@ -30,7 +30,7 @@ def found(recipe: Recipe, baseline_macs: float, limit: int) -> WhatBroke | None:
         (PURPOSE, recipe.digest, images, limit),
         lambda report, cancelled: _measure(recipe, images, limit, report, cancelled),
         "Find what broke", "Some seconds for a small model, minutes for a large one or a recipe that trains.",
-        by_itself=bool(measuring.automatic(recipe, baseline_macs)),
+        by_itself=bool(measuring.automatic(recipe, baseline_macs, images=images)),
     )  # fmt: skip
 
 
@@ -66,7 +66,7 @@ def below(change: Quantity) -> bool:
 
 def clear(change: Quantity) -> bool:
     """Whether a change is more than chance."""
-    return not (change.low or 0.0) <= 0 <= (change.high or 0.0)
+    return change.excludes(0)
 
 
 def _where(broke: WhatBroke) -> str:

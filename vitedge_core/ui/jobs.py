@@ -14,7 +14,12 @@ from vitedge_core.text.human import duration
 from vitedge_core.ui import state
 
 POLL = 1.5  # seconds between two looks into the store
-_PROBLEMS = {State.FAILED: "It failed", State.DIED: "It stopped unexpectedly", State.CANCELLED: "It was cancelled"}
+_PROBLEMS = {
+    State.FAILED: "It failed",
+    State.DIED: "It stopped unexpectedly",
+    State.CANCELLED: "It was cancelled",
+    State.PAUSED: "It is paused",
+}
 
 
 def live(draw: Callable[[], bool], *, active: bool) -> None:
@@ -45,7 +50,8 @@ def card(job: Job) -> None:
     with st.container(border=True, gap="small"):
         with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
             st.markdown(f"**{job.title}** :small[:gray[{_when(job)}]]")
-            _button(job)
+            with st.container(horizontal=True, width="content"):
+                _buttons(job)
         if job.active:
             st.progress(min(max(job.share, 0.0), 1.0), text=job.text or "Starting; PyTorch takes some seconds to load")
         elif job.state in _PROBLEMS:
@@ -53,8 +59,14 @@ def card(job: Job) -> None:
             st.caption(f":material/pause_circle: {_PROBLEMS[job.state]}{reason}. What it measured is kept.")
 
 
-def _button(job: Job) -> None:
+def _buttons(job: Job) -> None:
     if job.active:
+        if job.pausable:
+            st.button(
+                "Pausing" if job.pausing else "Pause", key=f"pause-{job.name}", icon=":material/pause:",
+                disabled=job.pausing or job.cancelling, on_click=_attempt, args=(jobs.pause, job.name),
+                help="Stops after the recipe it is at; nothing is lost.",
+            )  # fmt: skip
         label = "Cancelling" if job.cancelling else "Cancel"
         st.button(
             label, key=f"cancel-{job.name}", icon=":material/stop:", disabled=job.cancelling,
@@ -75,7 +87,8 @@ def _attempt(action: Callable[[str], None], name: str) -> None:
 
 
 def _when(job: Job) -> str:
+    at_work = f"{job.workers} processes" if job.workers > 1 else ""
     if job.seconds_left is None:
-        return ""
+        return at_work
     left = Quantity(job.seconds_left, "s", Evidence.PREDICTED, "the pace so far")
-    return f"about {duration(left)} left"
+    return f"about {duration(left)} left{', ' if at_work else ''}{at_work}"

@@ -74,6 +74,12 @@ def recipe_line(recipe: Recipe | None = None) -> None:
         st.page_link("pages/build.py", label="Change it in Build", icon=":material/tune:")
 
 
+def open_in(recipe: Recipe, page: str) -> None:
+    """Make it the recipe that all pages talk about, and go to that page, such as "build"."""
+    state.set_recipe(recipe)
+    st.switch_page(f"pages/{page}.py")
+
+
 def planned_recipe() -> Planned:
     """What the current recipe does to the shapes, under a line that names it and a warning for each step it cannot do.
 

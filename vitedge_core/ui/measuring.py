@@ -48,54 +48,59 @@ class Reading:
         )
 
 
-def key(stage: str, recipe: Recipe, images: str | None) -> tuple[Any, ...]:
+def key(stage: str, recipe: Recipe, images: str | None, engine: str = state.EAGER) -> tuple[Any, ...]:
     """Names a measurement completely."""
-    return (stage, recipe.digest, images)
+    return (stage, recipe.digest, images, engine)
 
 
-def automatic(recipe: Recipe, baseline_macs: float) -> tuple[str, ...]:
-    """The stages that start by themselves: none where a step trains for a while, or the model is too big."""
-    known = cache.catalogue()
-    trains = any(step.technique in known and known[step.technique].card.trains for step in recipe.active)
-    if trains or baseline_macs > QUICK_MACS or cancelled(recipe):
+def automatic(
+    recipe: Recipe, baseline_macs: float, engine: str = state.EAGER, images: str | None = None
+) -> tuple[str, ...]:
+    """The stages that start by themselves: none where a step trains or the engine compiles, or for a large model."""
+    from vitedge_core.backends import engine as named
+    from vitedge_core.compress import trains
+
+    if engine != state.EAGER and (named(engine).waits or baseline_macs > FULL_MACS):
+        return ()
+    if trains(recipe, images) or baseline_macs > QUICK_MACS or cancelled(recipe, engine):
         return ()
     return (QUICK, FULL) if baseline_macs <= FULL_MACS else (QUICK,)
 
 
-def follow(recipe: Recipe, images: str | None, stages: tuple[str, ...]) -> Reading:
+def follow(recipe: Recipe, images: str | None, stages: tuple[str, ...], engine: str = state.EAGER) -> Reading:
     """Start what shall be measured now, give up what nobody looks at any more."""
-    keys = {stage: key(stage, recipe, images) for stage in (QUICK, FULL)}
+    keys = {stage: key(stage, recipe, images, engine) for stage in (QUICK, FULL)}
     cache.leave_but(*keys.values(), purposes=(QUICK, FULL))
     for stage in stages:
         task = cache.found(keys[stage])
         if task is None or task.stage is Stage.CANCELLED or task.unwanted.is_set():
-            start(stage, recipe, images)
+            start(stage, recipe, images, engine)
         if task is None or task.stage is not Stage.DONE:
             break
-    return read(recipe, images)
+    return read(recipe, images, engine)
 
 
-def start(stage: str, recipe: Recipe, images: str | None) -> None:
+def start(stage: str, recipe: Recipe, images: str | None, engine: str = state.EAGER) -> None:
     """Measure now, because a person asked for it or because it is cheap."""
-    wanted = key(stage, recipe, images)
+    wanted = key(stage, recipe, images, engine)
     cache.worker().forget(wanted)
-    cache.background(wanted, _work(stage, recipe, images), order=int(stage == FULL))
+    cache.background(wanted, _work(stage, recipe, images, engine), order=int(stage == FULL))
 
 
-def cancel(recipe: Recipe) -> None:
+def cancel(recipe: Recipe, engine: str = state.EAGER) -> None:
     """Stop measuring this recipe, and do not start again by itself."""
-    state.remember("cancelled", recipe.digest)
+    state.remember("cancelled", (recipe.digest, engine))
     cache.leave_but(purposes=(QUICK, FULL))
 
 
-def cancelled(recipe: Recipe) -> bool:
+def cancelled(recipe: Recipe, engine: str = state.EAGER) -> bool:
     """Whether the person stopped this recipe's measurement."""
-    return state.recall("cancelled") == recipe.digest
+    return state.recall("cancelled") == (recipe.digest, engine)
 
 
-def read(recipe: Recipe, images: str | None) -> Reading:
+def read(recipe: Recipe, images: str | None, engine: str = state.EAGER) -> Reading:
     """What is known by now."""
-    tasks = [task for stage in (FULL, QUICK) if (task := cache.found(key(stage, recipe, images)))]
+    tasks = [task for stage in (FULL, QUICK) if (task := cache.found(key(stage, recipe, images, engine)))]
     best = next((task.result for task in tasks if task.stage is Stage.DONE), None)
     running = next((task for task in tasks if task.active and not task.unwanted.is_set()), None)
     stopped = next((task for task in tasks if task.stage is Stage.FAILED), None)
@@ -109,7 +114,7 @@ def leave_a_core() -> None:
     torch.set_num_threads(max(1, (os.cpu_count() or 2) - 1))
 
 
-def _work(stage: str, recipe: Recipe, images: str | None) -> Work:
+def _work(stage: str, recipe: Recipe, images: str | None, engine: str) -> Work:
     def work(report: Report, cancelled: Any) -> Evaluation:
         from vitedge_core.experiments.runs import measured
 
@@ -119,7 +124,7 @@ def _work(stage: str, recipe: Recipe, images: str | None) -> Work:
         limit = QUICK_IMAGES if stage == QUICK else None
         return measured(
             recipe, images, limit, latency=stage == FULL, gaze=stage == FULL, report=report, cancelled=cancelled,
-            origin="Build",
+            origin="Build", engine=engine,
         )  # fmt: skip
 
     return work

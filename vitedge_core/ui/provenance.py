@@ -29,12 +29,13 @@ EXAMPLES = {
     Evidence.MEASURED: "parameters and MACs of a plan that is exact, accuracy on images, latency of this machine",
     Evidence.PREDICTED: "costs of a step whose choice depends on weights that were not looked at yet, peak memory",
     Evidence.PUBLISHED: "top-1 of the zoo's models, with the table it stands in",
+    Evidence.IMPORTED: "a colleague's runs; they stand beside your own and never replace a measurement",
     Evidence.SIMULATED: "accuracy with values rounded to few bits but computed in float, MACs if zeros were skipped",
 }
 
 
 def evidence() -> None:
-    """The four kinds of evidence and what stands under each."""
+    """The kinds of evidence and what stands under each."""
     for kind in Evidence:
         st.markdown(f"{badge(kind)} {MEANING[kind].capitalize()}: {EXAMPLES[kind]}.")
     st.markdown(INTERVALS)

@@ -20,12 +20,14 @@ BADGES = {
     Evidence.MEASURED: ("green", "straighten"),
     Evidence.PREDICTED: ("orange", "insights"),
     Evidence.PUBLISHED: ("blue", "menu_book"),
+    Evidence.IMPORTED: ("gray", "upload_file"),
     Evidence.SIMULATED: ("violet", "science"),
 }
 MEANING = {
     Evidence.MEASURED: "counted or timed here, on the real model",
     Evidence.PREDICTED: "computed by a model of ours that can be wrong",
     Evidence.PUBLISHED: "taken from a paper or a repository",
+    Evidence.IMPORTED: "measured elsewhere, as an imported file with runs says; not checked here",
     Evidence.SIMULATED: "what it would be if the hardware existed for it",
 }
 

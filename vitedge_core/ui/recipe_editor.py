@@ -93,7 +93,7 @@ def steps(problems: Mapping[int, str], effects: Sequence[str]) -> None:
             _head(number, place, step)
             if step.enabled:
                 if active in problems:
-                    st.markdown(f":orange[:material/block: {_plain(problems[active])}]")
+                    st.markdown(f":orange[:material/block: {plain(problems[active])}]")
                 elif effects[active]:
                     st.caption(effects[active])
                 active += 1
@@ -249,6 +249,6 @@ def _own_recipe() -> None:
         st.error(str(error), icon=":material/error:")
 
 
-def _plain(sentence: str) -> str:
+def plain(sentence: str) -> str:
     """A sentence with what markdown would read as its own signs made harmless."""
     return "".join(f"\\{sign}" if sign in "[]*_`:$<>#~|" else sign for sign in sentence)

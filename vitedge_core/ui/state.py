@@ -1,7 +1,8 @@
 """The only reader and writer of the session and of the address bar.
 
 The recipe lives in `st.session_state`, never in a widget; a widget's callback writes into it, and every full run ends
-with the address `?r=<token>` saying the same. So a reload, a bookmark and a copied address lose nothing.
+with the address `?r=<token>` saying the same, with `&e=<key>` where an engine was chosen. So a reload, a bookmark and a
+copied address lose nothing.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import uuid
 from dataclasses import replace
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import quote, urlsplit, urlunsplit
 
 import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
@@ -18,6 +19,7 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 from vitedge_core.errors import VitEdgeError
 from vitedge_core.recipe import MAX_STEPS, Recipe, Scalar, Step
 
+EAGER = "eager"  # the engine of whoever chose none
 DEFAULT = Recipe("digits_vit_base", (Step.of("head_mlp_taylor", ratio=0.3),))
 
 
@@ -39,8 +41,11 @@ def start() -> None:
         session.session = uuid.uuid4().hex
         session.step_number = 0
         session.images = None
+        session.engine = EAGER
         session.seen = frozenset()
         _store(DEFAULT)
+    if first or _went_back():
+        session.engine = st.query_params.get("e", EAGER)[:40]
     token = st.query_params.get("r")
     # a rerun can still carry the address of a moment ago: an address of our own counts only after Back or Forward
     if token and token != session.get("token") and (first or token not in session.seen or _went_back()):
@@ -59,6 +64,11 @@ def publish() -> None:
         _saw(token)
         if st.query_params.get("r") != token:
             st.query_params["r"] = token
+    chosen = engine()
+    if chosen != EAGER and st.query_params.get("e") != chosen:
+        st.query_params["e"] = chosen
+    elif chosen == EAGER and "e" in st.query_params:
+        del st.query_params["e"]
 
 
 def _saw(token: str) -> None:
@@ -105,7 +115,7 @@ def set_recipe(recipe: Recipe) -> None:
 
 def link(recipe: Recipe | None = None) -> str:
     """The address that opens this recipe on this page, on any machine that can reach this server."""
-    token = (recipe or current_recipe()).to_token()
+    token = (recipe or current_recipe()).to_token() + ("" if engine() == EAGER else f"&e={quote(engine())}")
     here = urlsplit(st.context.url or "http://localhost:8501/")
     return urlunsplit((here.scheme, here.netloc, here.path, f"r={token}", ""))
 
@@ -181,6 +191,16 @@ def images() -> str | None:
 def set_images(where: str | None) -> None:
     """Measure on other images."""
     st.session_state.images = where
+
+
+def engine() -> str:
+    """Key of the engine that recipes are measured in, as it was chosen or stood in the address."""
+    return st.session_state.get("engine", EAGER)
+
+
+def set_engine(key: str) -> None:
+    """Measure in another engine."""
+    st.session_state.engine = key
 
 
 def remember(name: str, value: Any) -> None:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from vitedge_core.recipe import Recipe
 from vitedge_core.ui import budgets, knobs, layout, state, studio_chart, words
 from vitedge_core.ui.objectives import OBJECTIVES
 
@@ -135,7 +134,7 @@ def _view(found: Sequence[Point], choice: Choice) -> None:
             found, choice.runs, choice.limits, by_sweep=choice.colours == SWEEP, in_space=view == SPACE
         )  # fmt: skip
         if recipe is not None:
-            open_in(recipe, "build")
+            layout.open_in(recipe, "build")
 
 
 def _front(found: Sequence[Point]) -> None:
@@ -149,12 +148,6 @@ def _front(found: Sequence[Point]) -> None:
         )  # fmt: skip
         recipe = next(point.recipe for point in front if point.key == chosen)
         if st.button("Open in Build", key="front-open", icon=":material/tune:", type="primary"):
-            open_in(recipe, "build")
+            layout.open_in(recipe, "build")
         if st.button("See its attention", key="front-attention", icon=":material/visibility:"):
-            open_in(recipe, "attention")
-
-
-def open_in(recipe: Recipe, page: str) -> None:
-    """Make it the recipe that all pages talk about, and go to that page."""
-    state.set_recipe(recipe)
-    st.switch_page(f"pages/{page}.py")
+            layout.open_in(recipe, "attention")

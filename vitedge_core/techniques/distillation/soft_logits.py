@@ -51,6 +51,7 @@ class SoftLogits(Technique):
             "Fine-tunes the model at hand instead of training a small network from scratch; the Distil page does that.",
             "AdamW with warm-up and cosine decay instead of the paper's momentum SGD.",
             "Weights that pruning made zero stay zero.",
+            "On request a running mean of the weights is kept (Polyak and Juditsky, 1992).",
         ),
         measured=(
             "On digits_vit_base without half of its heads and neurons, 25,600 images bring 61.6 % of 2,000 test images "
@@ -79,12 +80,16 @@ class SoftLogits(Technique):
         label="Teacher's share",
         help="Share of the loss that comes from the teacher.",
     )
-    seconds: int = knob(60, 1, 3600, 1, label="Seconds", help="Training ends after this time at the latest.")
+    seconds: int = knob(60, 1, 36_000, 1, label="Seconds", help="Training ends after this time at the latest.")
     images: int = knob(
         6_400, 16, 1_000_000, 16, label="Images",
         help="Training ends after about so many images; a run that ends by images gives the same weights every time.",
     )  # fmt: skip
     lr: float = knob(3e-4, 1e-6, 1e-2, 1e-5, label="Learning rate", help="Highest step size of AdamW.")
+    average: float = knob(
+        0.0, 0.0, 0.9999, 0.001, label="Averaging",
+        help="Share of the old in a running mean of the weights, which is kept in the end; 0 keeps the last weights.",
+    )  # fmt: skip
 
     def plan(self, plan: Plan) -> Plan:
         """The same shapes: only values of weights change."""
@@ -100,7 +105,8 @@ class SoftLogits(Technique):
         first = next(batches)
         teacher = self._teacher(model, context)
         teacher.check(model, first.images)
-        schedule = Schedule(max(1, -(-self.images // len(first.labels))), self.lr, seconds=self.seconds)
+        steps = max(1, -(-self.images // len(first.labels)))
+        schedule = Schedule(steps, self.lr, seconds=self.seconds, average=self.average)
         with torch.random.fork_rng(devices=[]):  # dropout draws from torch's own generator
             torch.manual_seed(_seed(context))
             fit(

@@ -21,7 +21,7 @@ from vitedge_core.surgery.blocks import drop_blocks
 from vitedge_core.surgery.host import blocks
 from vitedge_core.surgery.importance import influences
 from vitedge_core.surgery.ranking import removed
-from vitedge_core.techniques.base import Card, Context, Family, Technique, knob, named_blocks, settled, text
+from vitedge_core.techniques.base import Card, Context, Family, Technique, block_list, knob, named_blocks, settled
 
 
 @register
@@ -47,8 +47,7 @@ class LayerDrop(Technique):
     """
 
     ratio: float = knob(0.25, 0.0, 0.9, 0.05, label="Share removed", help="Share of the blocks that go.")
-    blocks: str = text(
-        "",
+    blocks: str = block_list(
         label="Blocks",
         help="Numbers of the blocks to remove, from 0, such as 2,5; empty leaves the choice to the ranking.",
     )

@@ -6,9 +6,7 @@ Gholami, Kim, Dong, Yao, Mahoney, Keutzer, "A Survey of Quantization Methods for
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Self
 
@@ -18,40 +16,28 @@ from torch import nn
 from vitedge_core.errors import VitEdgeError
 from vitedge_core.models.build import build
 from vitedge_core.models.trace import trace_model
-from vitedge_core.plan import FLOAT_BITS, Kind, Op, Plan
+from vitedge_core.plan import Kind, Plan
 from vitedge_core.registry import register
-from vitedge_core.surgery.grid import AFFINE, FLOAT, MINMAX, MSE, OBSERVERS, SYMMETRIC, Grid, Scale, Watch, fit
-from vitedge_core.surgery.open_attention import opened, opens, operand_paths
-from vitedge_core.surgery.replace import Quantised, put, takes_grids, with_grids
+from vitedge_core.surgery.grid import AFFINE, FLOAT, MINMAX, MSE, OBSERVERS, SYMMETRIC
+from vitedge_core.surgery.open_attention import opens
+from vitedge_core.surgery.replace import takes_grids
+from vitedge_core.surgery.rounding import Rounding, Site
 from vitedge_core.techniques.base import (
     Card,
     Context,
     Family,
     Technique,
+    block_list,
     choice,
     knob,
     named_blocks,
     settled,
     switch,
-    text,
 )
 
 MOST_BITS = 16  # more are kept as float32
 CHANNEL, TENSOR = "channel", "tensor"
 LIKE_THE_REST, EIGHT, IN_FLOAT = "like the rest", "8 bits", "float"
-BATCH = 32
-_OFFSETS = '"data_offsets":[1234567,1234567]'
-PAIR = 8  # bytes of the step and the zero point of an activation, as the file stores them
-
-
-@dataclass(frozen=True, slots=True)
-class Site:
-    """What is rounded at a path: a layer's weight and input, or (weights = 0) the operands of an attention."""
-
-    path: str
-    w_bits: int
-    a_bits: int
-    attention: bool = False
 
 
 @register
@@ -121,8 +107,7 @@ class UniformPtq(Technique):
         LIKE_THE_REST, LIKE_THE_REST, EIGHT, IN_FLOAT, label="First and last layer",
         help="What the first layer and the classifier get when that is more bits than the rest.",
     )  # fmt: skip
-    keep: str = text(
-        "",
+    keep: str = block_list(
         label="Blocks to spare",
         help="Numbers of blocks, from 0, such as 2,5, that keep more bits than the rest; empty spares none.",
     )
@@ -155,13 +140,7 @@ class UniformPtq(Technique):
 
     def plan(self, plan: Plan) -> Plan:
         """Exact: bits by path, and the bytes of the scales."""
-        alike: dict[Site, list[str]] = defaultdict(list)  # one pass over the plan for all that get the same bits
-        for site in self._sites(plan):
-            paths = (f"{site.path}.scores", f"{site.path}.mix") if site.attention else (site.path,)
-            alike[replace(site, path="")] += paths
-        for site, paths in alike.items():
-            plan = plan.set_bits(paths, weights=site.w_bits, activations=site.a_bits, scales=self._scale_bytes(site))
-        return plan
+        return self._rounding.plan(plan, self._sites(plan))
 
     def apply(self, model: nn.Module, context: Context) -> nn.Module:
         """Replace layers, watch the calibration images pass, and put grids where the watchers were."""
@@ -169,16 +148,12 @@ class UniformPtq(Technique):
         if sites is None:
             sites = self.decide(model, trace_model(model, image=_image_size(context.images)), context).sites
         assert sites is not None
-        watched: dict[str, int] = {}
-        for site in sites:
-            watched |= self._place(model, site)
-        batches = context.images.split(BATCH) if watched else ()  # weights alone need no images
-        model.eval()
-        for path in watched:
-            put(model, path, Watch(context.generator, len(batches)))
-        self._observe(model, batches, context)
-        self._settle(model, watched, sites, context)
+        self._rounding.carry_out(model, sites, lambda: context.images, context.generator, context.tick)
         return model
+
+    @property
+    def _rounding(self) -> Rounding:
+        return Rounding(self.observer, self.w_granularity == CHANNEL, self.w_scheme, self.a_scheme)
 
     def _sites(self, plan: Plan) -> tuple[Site, ...]:
         """What is rounded with how many bits. The first layer sees the image, which is left as it is."""
@@ -204,67 +179,6 @@ class UniformPtq(Technique):
     def _bits(self, least: int) -> tuple[int, int]:
         w_bits, a_bits = max(self.w_bits, least), max(self.a_bits, least)
         return w_bits if w_bits <= MOST_BITS else FLOAT, a_bits if a_bits <= MOST_BITS else FLOAT
-
-    def _scale_bytes(self, site: Site) -> Callable[[Op], int]:
-        """Bytes of scales and zero points in a file, with the header entries that name those of weights."""
-
-        def count(op: Op) -> int:
-            if not (op.weights or site.attention):
-                return 0  # another operation of the same layer
-            inputs = (2 if site.attention else 1) * PAIR if site.a_bits < FLOAT_BITS else 0
-            if site.w_bits == FLOAT_BITS:
-                return inputs
-            groups = op.outputs if self.w_granularity == CHANNEL else 1
-            entry = len(f'"{op.path}.weight_grid.step":{{"dtype":"F32","shape":[{groups},1],{_OFFSETS}}},')
-            if self.w_scheme == SYMMETRIC:
-                return inputs + groups * 4 + entry
-            return inputs + groups * (5 if site.w_bits <= 8 else 6) + 2 * entry
-
-        return count
-
-    def _place(self, model: nn.Module, site: Site) -> dict[str, int]:
-        """Put a layer with places for grids where the float one is; return those that see activations, with bits."""
-        old = model.get_submodule(site.path)
-        if site.attention:
-            new = opened(old)
-            assert new is not None
-            new.open_products()
-            inputs = operand_paths(site.path)
-        else:
-            new = with_grids(old)
-            inputs = (f"{site.path}.input_grid",)
-        assert new is not None
-        put(model, site.path, new)
-        return dict.fromkeys(inputs, site.a_bits) if site.a_bits < FLOAT else {}
-
-    @torch.no_grad()
-    def _observe(self, model: nn.Module, batches: tuple[torch.Tensor, ...], context: Context) -> None:
-        for number, images in enumerate(batches):
-            context.check_cancelled()
-            context.report(0.5 * number / len(batches), "Observing activations")
-            model(images)
-
-    @torch.no_grad()
-    def _settle(self, model: nn.Module, watched: dict[str, int], sites: tuple[Site, ...], context: Context) -> None:
-        """Turn watchers into grids and give each weight its own."""
-        for path, bits in watched.items():
-            context.check_cancelled()
-            watch = model.get_submodule(path)
-            assert isinstance(watch, Watch)
-            put(model, path, watch.grid(bits, self.a_scheme, self.observer) or nn.Identity())
-        weighted = [site for site in sites if site.w_bits < FLOAT]
-        for number, site in enumerate(weighted):
-            context.check_cancelled()
-            context.report(0.5 + 0.5 * number / len(weighted), "Fitting weights")
-            layer = model.get_submodule(site.path)
-            assert isinstance(layer, Quantised)
-            layer.weight_grid = self._weight_grid(layer.weight, site.w_bits)
-
-    def _weight_grid(self, weight: torch.Tensor, bits: int) -> Grid:
-        by_channel = self.w_granularity == CHANNEL
-        step, zero = fit(weight.flatten(1) if by_channel else weight.reshape(1, -1), bits, self.w_scheme, self.observer)
-        shape = (-1, *(1,) * (weight.dim() - 1)) if by_channel else ()
-        return Grid(Scale(step.reshape(shape), zero.reshape(shape)), bits, self.w_scheme)
 
 
 def _image_size(images: torch.Tensor) -> tuple[int, int, int]:

@@ -14,11 +14,16 @@ from vitedge_core.registry import register
 from vitedge_core.surgery.tokens import matching_macs, mergeable, start_merging
 from vitedge_core.techniques.base import Card, Context, Family, Technique, choice, knob, switch
 
-CONSTANT, DECREASING = "constant", "decreasing"
+CONSTANT, DECREASING, ONE = "constant", "decreasing", "one block"
 
 
-def per_block(r: int, blocks: int, schedule: str) -> tuple[int, ...]:
-    """Tokens asked of each block: `r` of all, or from 2r in the first down to none in the last (r on average)."""
+def per_block(r: int, blocks: int, schedule: str, block: int = 0) -> tuple[int, ...]:
+    """Tokens asked of each block.
+
+    `r` of all; or from 2r in the first down to none in the last (r on average); or `r` of the one numbered `block`.
+    """
+    if schedule == ONE:
+        return tuple(r * (index == block) for index in range(blocks))
     if schedule == CONSTANT or blocks == 1:
         return (r,) * blocks
     return tuple(2 * r * (blocks - 1 - index) // (blocks - 1) for index in range(blocks))
@@ -55,6 +60,7 @@ class Tome(Technique):
         "Bolya et al., Token Merging: Your ViT But Faster, ICLR 2023",
         arxiv="2210.09461",
         differs=(
+            "Beside the paper's two schedules one block may merge alone, as its code's list of r allows, too.",
             "Class, distillation and register tokens are set aside before the split, not masked in it.",
             "Where a network pools over all tokens, each patch gets back the value of its merged token beforehand.",
         ),
@@ -68,9 +74,12 @@ class Tome(Technique):
         4, 0, 64, 1, label="Tokens merged per block", help="At most half of a block's patch tokens can merge."
     )
     schedule: str = choice(
-        CONSTANT, CONSTANT, DECREASING, label="Schedule",
-        help="The same number in every block, or 2r in the first, falling to none in the last.",
+        CONSTANT, CONSTANT, DECREASING, ONE, label="Schedule",
+        help="The same number in every block; 2r in the first, falling to none in the last; or r in one block only.",
     )  # fmt: skip
+    block: int = knob(
+        0, 0, 63, 1, label="The one block", help="Its number, from 0; only where one block merges and no other."
+    )
     proportional: bool = switch(
         default=True,
         label="Proportional attention",
@@ -89,13 +98,19 @@ class Tome(Technique):
         plain = [f"blocks.{index}" for index in range(len(plan.blocks))] == [block.path for block in plan.blocks]
         if not plan.blocks or not plain or any(block.attention != "global" for block in plan.blocks):
             return f"Token merging needs a plain ViT whose blocks all attend to all tokens, which {plan.model} is not."
+        if self.schedule == ONE and self.block >= len(plan.blocks):
+            last = len(plan.blocks) - 1
+            return f"tome.block = {self.block} names no block: {plan.model} has the blocks 0 to {last} here."
         return None
+
+    def _asked(self, blocks: int) -> tuple[int, ...]:
+        return per_block(self.r, blocks, self.schedule, self.block)
 
     def plan(self, plan: Plan) -> Plan:
         """Exact: how many tokens merge depends on no weight and no image."""
         if self.r == 0:
             return plan
-        asked = per_block(self.r, len(plan.blocks), self.schedule)
+        asked = self._asked(len(plan.blocks))
         prefix = plan.blocks[0].prefix
 
         def merged(index: int, tokens: int) -> int:
@@ -113,5 +128,5 @@ class Tome(Technique):
             return model
         context.check_cancelled()
         count = len(list(model.get_submodule("blocks").children()))
-        start_merging(model, per_block(self.r, count, self.schedule), proportional=self.proportional)
+        start_merging(model, self._asked(count), proportional=self.proportional)
         return model
