@@ -58,7 +58,7 @@ class LastBlock(nn.Module):
 def _rows(layer: Any, rows: slice) -> nn.Linear:
     """A linear layer of some of another's outputs."""
     weight = layer.weight[rows]
-    part = nn.Linear(weight.shape[1], weight.shape[0], bias=layer.bias is not None)
+    part = nn.Linear(weight.shape[1], weight.shape[0], bias=layer.bias is not None, device="meta")  # draws no numbers
     part.weight = nn.Parameter(weight, requires_grad=False)
     if layer.bias is not None:
         part.bias = nn.Parameter(layer.bias[rows], requires_grad=False)
