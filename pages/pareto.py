@@ -9,7 +9,6 @@ HERE, ELSEWHERE = "Measured here", "Published"
 
 layout.header("Pareto", "What does each point of accuracy cost? Every mark is a recipe that somebody really measured.")
 layout.first_start()
-layout.recipe_line()
 
 
 def results() -> bool:
@@ -25,6 +24,7 @@ def results() -> bool:
 
 def here() -> None:
     """What was measured on this machine or came from a store, and the way to measure more."""
+    layout.recipe_line()
     newest = jobs.newest(KIND)
     running = newest is not None and newest.active
     with st.expander(
@@ -39,4 +39,7 @@ shown = st.segmented_control(
     persist_state="session",
 )  # fmt: skip
 with layout.guarded():
-    published.browse() if shown == ELSEWHERE else here()
+    if shown == ELSEWHERE:
+        published.browse()
+    else:
+        here()

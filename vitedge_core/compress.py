@@ -208,6 +208,28 @@ def _shipped(recipe: Recipe, context: Context) -> str | None:
     return None if images is None else shipped(spelled_out(recipe), images)
 
 
+def trains(recipe: Recipe, images: str | None = None) -> bool:
+    """Whether carrying the recipe out takes a training whose result does not come with VitEdge.
+
+    Args:
+        recipe: Its steps may be such that nobody knows them.
+        images: What `open_images` takes; by default the model's own.
+    """
+    training = [prefix for prefix in recipe.prefixes[1:] if _step_trains(prefix.steps[-1])]
+    if not training:
+        return False
+    if (images or default_images(recipe.model)) != DIGITS:
+        return True
+    try:
+        return not all(shipped(spelled_out(prefix), open_images(DIGITS).digest) for prefix in training)
+    except VitEdgeError:
+        return True
+
+
+def _step_trains(step: Step) -> bool:
+    return any(known.card.key == step.technique and known.card.trains for known in registry.techniques())
+
+
 def _context_of_step(context: Context, seed: int, number: int) -> Context:
     """The context with a generator that depends on the recipe's seed and the step's place only."""
     own = copy.copy(context)

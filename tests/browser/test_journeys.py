@@ -81,15 +81,37 @@ def test_damaged_link_is_one_sentence(new_page):
     no_traceback(page)
 
 
-def test_sweep_survives_a_reload(new_page, shot):
+# where the knee, or a recipe of the front where nothing bends, stands on the screen
+KNEE = """() => {
+    const plot = document.querySelector('.js-plotly-plot'), box = plot.getBoundingClientRect();
+    const { _size: size, xaxis, yaxis } = plot._fullLayout;
+    const named = name => plot.calcdata.find(points => points[0].trace.name === name);
+    const point = (named('Knee') ?? named('Pareto front'))[0];
+    return [box.left + size.l + xaxis.d2p(point.x), box.top + size.t + yaxis.d2p(point.y)];
+}"""
+
+
+def test_sweep_reload_cancel_resume_and_click_the_knee(new_page, shot):
     page = new_page("/pareto")
     page.get_by_role("button", name=re.compile(r"Measure \d+ recipes?")).click()
     page.get_by_role("button", name="Cancel").first.wait_for()
     page.reload()
+    page.get_by_role("button", name="Cancel").first.click()
+    page.get_by_role("button", name="Resume").first.click(timeout=240_000)
     page.get_by_text("Recipes on the front").first.wait_for(timeout=480_000)
     page.get_by_role("button", name="Cancel").first.wait_for(state="detached", timeout=480_000)
-    assert page.locator(".js-plotly-plot").count() >= 1
+    plot = page.locator(".js-plotly-plot").first
+    plot.scroll_into_view_if_needed()
+    page.wait_for_timeout(2_000)
     shot(page, "front")
+    no_traceback(page)
+    page.mouse.click(*page.evaluate(KNEE))
+    page.wait_for_url(lambda url: "/pareto" not in url)
+    assert settled(page, "MACs")
+
+    page = new_page("/advisor")
+    page.get_by_text(re.compile(r"of \d+ measured recipes fits?")).first.wait_for(timeout=120_000)
+    shot(page, "advice")
     no_traceback(page)
     page.get_by_role("button", name="Open in Build").first.click()
     assert settled(page, "MACs")
@@ -118,7 +140,10 @@ def test_upload_and_see_attention(new_page, shot):
     no_traceback(page)
 
 
-PATHS = ["", "costs", "attention", "broke", "pareto", "devices", "distil", "methods", "sources"]
+PATHS = [
+    "", "costs", "attention", "broke", "benchmark", "devices", "pareto", "advisor", "runs", "distil", "methods",
+    "sources",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("path", PATHS)

@@ -92,7 +92,7 @@ def test_it_times_what_was_chosen_and_shows_speed_agreement_and_the_machine(monk
     assert spec(app)["layout"]["shapes"][0]["x0"] == 1, "the line of the baseline"
     flagged = next(trace for trace in spec(app, 1)["data"] if trace["name"] == "changes answers")
     assert all(label.startswith("Off") for label in flagged["y"])
-    assert "off changes more answers than the accuracy is known to" in words(app)
+    assert "Off changes more answers than the accuracy is known to" in words(app)
     assert "torch " in words(app)
     again = opened(HALF)
     assert bars(again) == bars(app), "what was measured is there at once on the next visit"

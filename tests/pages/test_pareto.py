@@ -1,6 +1,7 @@
 """The Pareto page: what it shows of the store, and how it starts, stops and resumes a sweep."""
 
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -175,6 +176,10 @@ def test_knobs_side_by_side_and_which_matters():
     assert lines["type"] == "parcoords"
     assert [axis["label"] for axis in lines["dimensions"]][1:] == ["MACs", "Accuracy"]
     app.button_group(key="pareto-view").set_value("Which knob matters").run()
+    deadline = time.monotonic() + 60
+    while "explains" not in texts(app) and time.monotonic() < deadline:  # a thread works it out
+        time.sleep(0.2)
+        app.run()
     assert not app.exception
     assert "explains 100.0 % of the differences in accuracy" in texts(app)
     assert "over 13 measured recipes" in texts(app)
@@ -193,9 +198,10 @@ def test_published_results_stand_before_anything_was_measured():
     assert not app.exception
     assert [error.value for error in app.error] == []
     chart = spec(app)
-    assert sum(len(trace["x"]) for trace in chart["data"][1:]) > 600
+    assert sum(len(trace["x"]) for trace in chart["data"][1:]) > 100
     assert "published" in texts(app)
-    app.multiselect(key="published-Families").set_value(["tokens"]).run()
+    assert "quantisation" not in [trace["name"] for trace in chart["data"]]
+    app.multiselect(key="published-families").set_value(["tokens"]).run()
     assert [trace["name"] for trace in spec(app)["data"]] == ["Best published", "tokens"]
     app.selectbox(key="published-images").set_value("CIFAR-10").run()
     assert not app.exception

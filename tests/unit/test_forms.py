@@ -161,7 +161,10 @@ def test_a_pruned_model_comes_back_from_its_file(pruned, tmp_path, key):
     comes_back(pruned, key, tmp_path, FLOATS.difference)
 
 
-@pytest.mark.parametrize("key", ["package", "onnx-int8", "openvino"])
+@pytest.mark.parametrize(
+    "key",
+    ["package", pytest.param("onnx-int8", marks=pytest.mark.slow), pytest.param("openvino", marks=pytest.mark.slow)],
+)
 def test_a_rounded_model_comes_back_from_its_file(rounded, tmp_path, key):
     comes_back(rounded, key, tmp_path, FLOATS.difference if key == "package" else INTEGERS.difference)
 
@@ -183,14 +186,16 @@ def comes_back(parcel: Parcel, key: str, folder: Any, tolerance: float) -> None:
     assert apart <= tolerance
     dense = sum(p.numel() for p in parcel.model.parameters()) * 4
     if parcel.plan.quantised:
-        assert written.size.value < 0.75 * dense
+        weights = written.path.with_suffix(".bin") if key == "openvino" else written.path  # its .xml is all words
+        assert weights.stat().st_size < 0.75 * dense
 
 
+@pytest.mark.slow
 def test_pt2_is_the_very_model_and_carries_the_recipe(pruned, tmp_path):
     written = write(form("pt2"), pruned, tmp_path / "m.pt2")
     extra = {"vitedge.recipe": "", "vitedge.digest": ""}
     module = torch.export.load(written.path, extra_files=extra).module()
-    assert extra == {"vitedge.recipe": pruned.recipe.to_json(), "vitedge.digest": pruned.recipe.digest}
+    assert (extra["vitedge.recipe"], extra["vitedge.digest"]) == (pruned.recipe.to_json(), pruned.recipe.digest)
     with torch.inference_mode():
         assert torch.equal(module(pruned.proof[:5]), logits(pruned)[:5])
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.unit.test_points import with_cost
 from tests.unit.test_runs import a_run
-from vitedge_core.errors import VitEdgeError
+from vitedge_core.errors import Cancelled, VitEdgeError
 from vitedge_core.evidence import Evidence
 from vitedge_core.experiments import importance
 from vitedge_core.experiments.importance import importances, kinds, missing, settings, varied
@@ -55,6 +55,15 @@ def test_too_few_recipes_are_refused_with_their_number():
         importances(chosen[:1], gains[:1])
     with pytest.raises(VitEdgeError, match="came out the same"):
         importances(drawn(40, lambda s: 0.0)[0], [0.5] * 40)
+
+
+def test_it_reports_and_can_be_cancelled():
+    told = []
+    chosen, gains = drawn(40, lambda s: s["1 a.x"])
+    importances(chosen, gains, report=lambda share, sentence: told.append(share))
+    assert told == [1 / 3, 2 / 3]
+    with pytest.raises(Cancelled):
+        importances(chosen, gains, cancelled=lambda: True)
 
 
 def test_only_some_of_very_many_are_looked_at(monkeypatch):

@@ -129,6 +129,7 @@ FIGURE = ("run", "evaluation", "compressed", "accuracy")
         ((*FIGURE, "value"), 1.5), ((*FIGURE, "value"), None), ((*FIGURE, "value"), float("inf")),
         ((*FIGURE, "low"), None), ((*FIGURE, "low"), 0.99), ((*FIGURE, "unit"), "MAC"), ((*FIGURE, "unit"), ""),
         ((*FIGURE, "evidence"), "certain"), ((*FIGURE, "evidence"), ["measured"]), ((*FIGURE, "more"), 1),
+        (("run", "evaluation", "compressed", "macs", "high"), 10**400),
         (("run", "evaluation", "compressed", "macs", "value"), -5), (("tags",), "a"), (("tags",), [1]),
         (("tags",), ["<b>"]), (("odd",), 1),
     ],

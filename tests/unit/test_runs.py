@@ -116,7 +116,7 @@ def evaluated(url, monkeypatch):
     monkeypatch.setattr(module, "tested_on", lambda recipe, images, engine: images)
     done = []
 
-    def evaluate(recipe, images, limit, latency, *, gaze, report, cancelled, engine):
+    def evaluate(recipe, images, limit, latency, *, gaze, gate, report, cancelled, engine):
         if cancelled():
             raise Cancelled
         done.append((recipe, limit, latency))

@@ -398,16 +398,28 @@ def test_a_full_disk_is_a_sentence_and_what_was_measured_stays(path, url, tmp_pa
     class Filling(Measure):
         def __call__(self, *arguments):
             if len(self.seen) == 3:
-                engine = storage(url)._backend.engine
-                with engine.connect() as connection:
-                    pages = connection.execute(sqlalchemy.text("PRAGMA page_count")).scalar()
-                    connection.execute(sqlalchemy.text(f"PRAGMA max_page_count={pages}"))
+                sqlalchemy.event.listen(storage(url)._backend.engine, "checkout", no_growth)
                 raise VitEdgeError("x" * 2_000_000)
             return super().__call__(*arguments)
+
+    def no_growth(connection, *_):
+        pages = connection.execute("PRAGMA page_count").fetchone()[0]
+        connection.execute(f"PRAGMA max_page_count={pages}")
 
     with pytest.raises(VitEdgeError, match=r"full.*what was measured before is kept"):
         run_sweep(path, "one", url, measure=Filling())
     engine = storage(url)._backend.engine
+    sqlalchemy.event.remove(engine, "checkout", no_growth)
     engine.dispose()  # a new connection: the disk has room again
     assert sum(trial.state.name == "COMPLETE" for trial in study("one", url).get_trials()) == 3
+    assert run_sweep(path, "one", url, measure=Measure())["done"] == 6
+
+
+def test_a_recipe_that_another_process_is_just_choosing_disturbs_nobody(path, url):
+    home = study("one", url, create=True)
+    other = {**jobs.heartbeat(0), "host": "elsewhere", "share": 0.0, "first": 0.0, "since": 0.0}
+    home.set_user_attr("worker elsewhere 1", other)
+    begun = home.ask()
+    begun.suggest_categorical("1 head_mlp_magnitude.ratio", (0.2, 0.4))
+    threading.Timer(3.0, lambda: home.tell(begun, state=optuna.trial.TrialState.FAIL)).start()
     assert run_sweep(path, "one", url, measure=Measure())["done"] == 6

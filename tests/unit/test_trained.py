@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from vitedge_core import compress as carrying
-from vitedge_core.compress import compress, context_for, spelled_out
+from vitedge_core.compress import compress, context_for, spelled_out, trains
 from vitedge_core.datasets.sets import DIGITS, open_images
 from vitedge_core.errors import VitEdgeError
 from vitedge_core.experiments.winners import WINNERS
@@ -53,6 +53,15 @@ def test_it_stands_for_its_own_training(shelf, monkeypatch):
             assert torch.equal(value, shelf[1].state_dict()[name].half().float())
         assert not model.training
     assert any("one comes with VitEdge" in sentence for sentence in told)
+
+
+def test_nobody_waits_for_a_training_that_was_done(shelf):
+    assert not trains(SAME)
+    assert not trains(Recipe(RECIPE.model, (CUT,)))
+    assert trains(OTHER)
+    assert trains(RECIPE, "/a/folder/of/ones/own")
+    twice = Recipe(RECIPE.model, (*RECIPE.steps, Step.of("soft_logits", images=64)))
+    assert trains(twice)
 
 
 def test_what_follows_is_carried_out_on_it(shelf, monkeypatch):

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
@@ -198,9 +198,9 @@ def _calibrated(proto: ModelProto, images: _Feed, folder: Path) -> Path:
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
     CalibrationDataReader.register(_Feed)
-    target = folder / "static.onnx"
+    target, reader = folder / "static.onnx", cast("CalibrationDataReader", images)
     quantize_static(
-        proto, target, images, quant_format=QuantFormat.QDQ, op_types_to_quantize=["Gemm"], per_channel=True,
+        proto, target, reader, quant_format=QuantFormat.QDQ, op_types_to_quantize=["Gemm"], per_channel=True,
         activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
     )  # fmt: skip
     return target

@@ -49,7 +49,7 @@ def _row(advice: Any) -> list[str]:
     figures = [_told(condition.figure) if condition.figure else "unknown" for condition in advice.conditions]
     binding = advice.binding.name if advice.binding else ""
     accuracy = _told(advice.accuracy)
-    return ["yes" if advice.fits else "no", f"{advice.chance:.0%}", accuracy, *figures, binding, _words(advice)]
+    return ["yes" if advice.fits else "no", f"{100 * advice.chance:.0f} %", accuracy, *figures, binding, _words(advice)]
 
 
 def _told(figure: Any) -> str:

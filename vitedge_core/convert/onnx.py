@@ -8,7 +8,7 @@ https://onnx.ai/onnx/operators/onnx__QuantizeLinear.html
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -96,9 +96,8 @@ class _Codes(nn.Module):
 
     def dequantised(self, codes: Tensor) -> Tensor:
         """Integers, with a step for each row where there are several -> floats of the same shape."""
-        axis = {"axis": 0} if self.step.dim() else {}
-        # a zero point of zero may be left out, and OpenVINO keeps a layer in float when it shares that constant
-        inputs = (codes, self.step) if self.integers == torch.int8 else (codes, self.step, self.zero)
+        axis: dict[str, Any] = {"axis": 0} if self.step.dim() else {}
+        inputs = (codes, self.step, self.zero)
         return torch.onnx.ops.symbolic("DequantizeLinear", inputs, axis, dtype=torch.float32, shape=codes.shape)
 
 
@@ -215,4 +214,24 @@ def _finished(proto: ModelProto, name: str) -> ModelProto:
     for node in proto.graph.node:
         node.ClearField("metadata_props")  # file names and lines of this machine
         node.ClearField("doc_string")
+    _unshare_zero_points(proto)
     return proto
+
+
+def _unshare_zero_points(proto: ModelProto) -> None:
+    """Give every pair a zero point of its own; in place.
+
+    The exporter keeps equal constants once. OpenVINO leaves layers in float that share one, and ONNX Runtime those
+    that have none.
+    """
+    constants, seen = {one.name: one for one in proto.graph.initializer}, set[str]()
+    for number, node in enumerate(proto.graph.node):
+        if node.op_type not in {"QuantizeLinear", "DequantizeLinear"} or len(node.input) < 3:
+            continue
+        name = node.input[2]
+        if name in seen:
+            own = proto.graph.initializer.add()
+            own.CopyFrom(constants[name])
+            own.name = node.input[2] = f"{name}.{number}"
+        elif name in constants:
+            seen.add(name)

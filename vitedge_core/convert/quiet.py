@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from io import StringIO
 
+import torch
+
 from vitedge_core.errors import Cancelled
 
 _LOUD = ("", "torch.onnx", "torch.export", "onnxscript", "onnx_ir", "nncf", "openvino", "onnxruntime")
@@ -45,7 +47,10 @@ def _silence() -> Iterator[None]:
     try:
         for logger in loggers:
             logger.setLevel(logging.CRITICAL)
-        with warnings.catch_warnings(), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+        with (
+            warnings.catch_warnings(), redirect_stdout(StringIO()), redirect_stderr(StringIO()),
+            torch.random.fork_rng(devices=[]),  # some of them draw from torch's own generator
+        ):  # fmt: skip
             warnings.simplefilter("ignore")
             yield
     finally:

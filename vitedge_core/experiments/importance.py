@@ -7,11 +7,11 @@ Reference: Hutter, Hoos and Leyton-Brown, "An efficient approach for assessing h
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from vitedge_core.errors import VitEdgeError
+from vitedge_core.errors import Cancelled, VitEdgeError
 from vitedge_core.evidence import Evidence, Quantity
 from vitedge_core.experiments.points import Point
 from vitedge_core.recipe import Recipe, Scalar
@@ -24,6 +24,7 @@ MOST = 400  # recipes that are looked at: time grows faster than their number, a
 RESAMPLES = 10
 TREES, DEPTH = 16, 6
 
+Report = Callable[[float, str], None]
 Kind = tuple[str, ...]  # a model and the techniques that are done to it, in order
 Settings = Mapping[str, Scalar]  # the knobs of a recipe by name, such as "1 tome.r"
 
@@ -57,7 +58,10 @@ def missing(chosen: Sequence[Settings]) -> int:
     return max(0, FEWEST * len(varied(chosen)) - len(chosen))
 
 
-def importances(chosen: Sequence[Settings], gains: Sequence[float]) -> dict[str, Quantity]:
+def importances(
+    chosen: Sequence[Settings], gains: Sequence[float], *,
+    report: Report = lambda share, sentence: None, cancelled: Callable[[], bool] = lambda: False,
+) -> dict[str, Quantity]:  # fmt: skip
     """The share of the gain's variance that each varied knob explains, the largest first.
 
     Its interval is the range over resamples of the recipes. Of more than `MOST` recipes, a sample is taken.
@@ -65,9 +69,12 @@ def importances(chosen: Sequence[Settings], gains: Sequence[float]) -> dict[str,
     Args:
         chosen: The settings of recipes of one kind.
         gains: What each of them gained.
+        report: Told how far it is.
+        cancelled: Asked before each resample.
 
     Raises:
         VitEdgeError: Too few recipes, no knob varies, or all gained the same.
+        Cancelled: Somebody asked for it.
     """
     names = varied(chosen)
     if not names:
@@ -81,7 +88,12 @@ def importances(chosen: Sequence[Settings], gains: Sequence[float]) -> dict[str,
     rows = draw.sample(rows, MOST) if len(rows) > MOST else rows
     space = {name: _distribution([chosen[row][name] for row in rows]) for name in names}
     whole = _explained(chosen, gains, rows, space)
-    again = [_explained(chosen, gains, draw.choices(rows, k=len(rows)), space) for _ in range(RESAMPLES)]
+    again = []
+    for number in range(RESAMPLES):
+        if cancelled():
+            raise Cancelled("Which knob matters was not worked out.")
+        report((1 + number) / (1 + RESAMPLES), f"learning from resample {number + 1} of {RESAMPLES} of the recipes")
+        again.append(_explained(chosen, gains, draw.choices(rows, k=len(rows)), space))
     source = (
         f"fANOVA over {len(rows)} measured recipes: a random forest of {TREES} trees; its range over {RESAMPLES} "
         "resamples of the recipes, which is no 95 % interval"

@@ -110,10 +110,18 @@ class Queue:
         return self._digests[number]
 
     def repeated(self, trial: Trial) -> bool:
-        """Whether another trial has the same recipe already; then this one is closed."""
-        digest = self._digest(trial)
-        taken = [one for one in self.trials if one.state.name in {"COMPLETE", "RUNNING"} or self._closed(one)]
-        same = [one.number for one in taken if one.number != trial.number and self._digest(one) == digest]
+        """Whether another trial has the same recipe already; then this one is closed.
+
+        Two processes may begin twins at the same moment: both see both, and the one that began first goes on.
+        """
+        self.look()
+        digest, own = self._digest(trial), self._turn(self.trials[trial.number])
+        alike = [one for one in self._settled() if one.number != trial.number and self._digest(one) == digest]
+        same = [
+            one.number for one in alike
+            if one.state.name == "COMPLETE" or self._closed(one)
+            or (one.state.name == "RUNNING" and self._turn(one) < own)
+        ]  # fmt: skip
         if not same:
             self._repeats = 0
             return False
@@ -167,7 +175,7 @@ class Queue:
         """Recipes that need no more work; a search counts only those that were measured or are impossible."""
         whole = self.space.whole
         return len({
-            self._digest(trial) for trial in self.trials
+            self._digest(trial) for trial in self._settled()
             if trial.state.name == "COMPLETE" or (self._closed(trial) if whole else "problem" in trial.user_attrs)
         })  # fmt: skip
 
@@ -198,8 +206,9 @@ class Queue:
         """A waiting trial that nobody else took; if possible one that begins as the last one did."""
         from optuna.trial import TrialState
 
-        waiting = [trial for trial in self.trials if trial.state is TrialState.WAITING]
-        elsewhere = {self.recipe(t).active[:1] for t in self.trials if t.state is TrialState.RUNNING}
+        settled = self._settled()
+        waiting = [trial for trial in settled if trial.state is TrialState.WAITING]
+        elsewhere = {self.recipe(trial).active[:1] for trial in settled if trial.state is TrialState.RUNNING}
         while waiting and self._room():
             trial = max(waiting, key=lambda one: (*self._likeness(self.recipe(one), elsewhere), -one.number))
             if change_state(self.study, trial, TrialState.WAITING, TrialState.RUNNING):
@@ -230,7 +239,7 @@ class Queue:
 
     def _fresh(self) -> Trial | None:
         """A recipe at random that nobody proposed: the method goes round in circles."""
-        taken = [self._digest(trial) for trial in self.trials if not self._gone(trial)]
+        taken = [self._digest(trial) for trial in self._settled() if not self._gone(trial)]
         settings: Settings | None = next(spread(self.space, 1, self._seed + len(self.trials), taken), None)
         if settings is None:
             self.over = "no recipe of this space is left"
@@ -284,7 +293,7 @@ class Queue:
             return  # another process was faster
         tries = orphan.user_attrs.get("tries", 0) + 1
         settings = self._settings(orphan)
-        if not set(self.space.choices) <= set(settings):
+        if not self.space.choices.keys() <= settings.keys():
             return  # it died before it had chosen
         if tries < MAX_TRIES:
             self.study.enqueue_trial(settings, {"tries": tries})
@@ -305,6 +314,16 @@ class Queue:
             started is not None and time.time() - started.timestamp() < SILENT_SECONDS
         )
 
+    def _settled(self) -> list[FrozenTrial]:
+        """The trials whose recipe is known; another process may just be choosing one."""
+        names = self.space.choices.keys()
+        return [trial for trial in self.trials if names <= self._settings(trial).keys()]
+
+    @staticmethod
+    def _turn(trial: FrozenTrial) -> tuple[float, int]:
+        """Who of two that run began first."""
+        return trial.datetime_start.timestamp() if trial.datetime_start else 0.0, trial.number
+
     def _gone(self, trial: FrozenTrial) -> bool:
         """Whether a trial ended without an answer."""
         return trial.state.name == "FAIL" and not self._closed(trial)
@@ -315,7 +334,7 @@ class Queue:
 
     @staticmethod
     def _settings(trial: FrozenTrial) -> Settings:
-        return dict(trial.params or trial.system_attrs.get("fixed_params", {}))
+        return {**trial.system_attrs.get("fixed_params", {}), **trial.params}
 
     def _key(self, trial: FrozenTrial) -> tuple[Any, ...]:
         return tuple(sorted(self._settings(trial).items()))

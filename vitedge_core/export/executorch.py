@@ -64,4 +64,5 @@ class Pte(Form):
         from executorch.runtime import Runtime
 
         method = Runtime.get().load_program(path).load_method("forward")
+        assert method is not None  # every exported program has it
         return torch.cat([method.execute([image[None]])[0].clone() for image in images])

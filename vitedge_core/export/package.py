@@ -202,7 +202,7 @@ def _is_replaceable(folder: Path) -> bool:
 
 def _for_timm(structure: Structure) -> dict[str, Any]:
     """What `timm.create_model` takes to build the uncompressed network, for a script without VitEdge."""
-    arguments = {"img_size": structure.image, "num_classes": structure.classes}
+    arguments: dict[str, Any] = {"img_size": structure.image, "num_classes": structure.classes}
     arguments = {name: value for name, value in arguments.items() if value}
     with torch.device("meta"):
         try:

@@ -16,6 +16,7 @@ from vitedge_core.plots.intervals import told
 from vitedge_core.text.human import faster, human, interval, speed
 
 FLAG = "changes answers"
+_WIDE = 30  # characters of a label's line: a telephone has room for a bar beside it
 _LOOKS = (  # title, colour and pattern of a bar: told apart without colour, too
     ("faster", AFTER, ""), ("slower", YELLOW, "x"), ("no difference measured", GREY, "."), (FLAG, RED, "/"),
 )  # fmt: skip
@@ -33,7 +34,7 @@ def speed_bars(rows: Sequence[BenchRow], titles: Mapping[str, str]) -> go.Figure
               for title, colour, pattern in _LOOKS]  # fmt: skip
     figure = go.Figure([trace for trace in traces if trace is not None], frame(90 + 36 * len(shown), barmode="overlay"))
     figure.add_vline(x=1, line={"color": GREY, "width": 1.5, "dash": "dash"})
-    figure.update_xaxes(title="times as fast as the baseline", rangemode="tozero", automargin=True)
+    figure.update_xaxes(title="times as fast", rangemode="tozero", automargin=True)
     _categories(figure, [label for label, _ in shown])
     return figure
 
@@ -52,7 +53,7 @@ def agreement_marks(rows: Sequence[BenchRow], titles: Mapping[str, str]) -> go.F
                 text=[told(value) for value in values], hovertemplate="%{y}<br>%{text}<extra></extra>",
             ))  # fmt: skip
     figure = go.Figure(traces, frame(90 + 36 * len(shown)))
-    figure.update_xaxes(title="same answer as its eager model", tickformat=".0%", automargin=True)
+    figure.update_xaxes(title="same answers", tickformat=".0%", automargin=True)
     _categories(figure, [label for label, _ in shown])
     return figure
 
@@ -60,10 +61,12 @@ def agreement_marks(rows: Sequence[BenchRow], titles: Mapping[str, str]) -> go.F
 def labels(rows: Sequence[BenchRow], titles: Mapping[str, str]) -> list[str]:
     """What tells the rows apart: always the engine, recipe and pass only where there are several."""
     recipes, passes = {row.recipe.digest for row in rows}, {row.setting for row in rows}
+    models = {row.recipe.model for row in rows}
     found = []
     for row in rows:
-        more = [recipe_words(row)] * (len(recipes) > 1) + [row.setting.words] * (len(passes) > 1)
-        lines = [titles.get(row.engine, row.engine), *(text if len(text) <= 44 else f"{text[:43]}…" for text in more)]
+        steps = recipe_words(row) if len(models) > 1 else recipe_words(row).partition(" → ")[2] or "uncompressed"
+        more = [steps] * (len(recipes) > 1) + [row.setting.words] * (len(passes) > 1)
+        lines = [titles.get(row.engine, row.engine), *(t if len(t) <= _WIDE else f"{t[: _WIDE - 1]}…" for t in more)]
         found.append("<br>".join(lines))
     return [f"{label}{' ' * found[:place].count(label)}" for place, label in enumerate(found)]
 
@@ -168,15 +171,16 @@ def recipe_words(row: BenchRow) -> str:
     return " → ".join([row.recipe.model, *steps])
 
 
-def notes(rows: Sequence[BenchRow]) -> list[str]:
-    """What must be known of the figures, each sentence once."""
+def notes(rows: Sequence[BenchRow], titles: Mapping[str, str] | None = None) -> list[str]:
+    """What must be known of the figures, each sentence once; engines by their titles, or else by their keys."""
     found: dict[str, None] = {}
     for row in rows:
+        name = (titles or {}).get(row.engine, row.engine)
         facts = f"{'; '.join(row.facts)}." if row.facts else ""
         if facts or row.own_step:
-            found[f"{row.engine}: {' '.join(filter(None, (facts, row.own_step)))}"] = None
+            found[f"{name}: {' '.join(filter(None, (facts, row.own_step)))}"] = None
         if row.flagged:
-            found[f"{row.engine} changes more answers than the accuracy is known to: compare its own accuracy."] = None
+            found[f"{name} changes more answers than the accuracy is known to: compare its own accuracy."] = None
         if row.warning:
             found[row.warning] = None
     return list(found)

@@ -30,6 +30,7 @@ def frame(height: int, top: int = 24, **own: Any) -> dict[str, Any]:
         "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
         "hoverlabel": {"align": "left"},
         "uirevision": "keep",
+        "modebar": {"bgcolor": CLEAR, "color": GREY, "activecolor": LIGHT_BLUE},
         "paper_bgcolor": CLEAR,
         "plot_bgcolor": CLEAR,
         **own,

@@ -9,11 +9,10 @@ from typing import Any
 import plotly.graph_objects as go
 
 from vitedge_core.evidence import Quantity
-from vitedge_core.plots.frame import BLUE, GREY, frame
+from vitedge_core.plots.frame import BLUE, GREY, LIGHT_BLUE, ORANGE, frame
 from vitedge_core.plots.intervals import bars, told
 
-# Cividis: made for every kind of colour vision, and even in brightness
-SCALE = ["#00224E", "#2A3F6E", "#575D6D", "#7D7C78", "#A59C74", "#D2C060", "#FEE838"]
+SCALE = [LIGHT_BLUE, GREY, ORANGE]  # stands out from light and dark, and is told apart by every kind of colour vision
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +25,7 @@ class Line:
     name: str
     values: tuple[float | str, ...]
     words: bool = False
-    format: str = "~s"
+    format: str = "~r"
 
 
 def parallel(lines: Sequence[Line], colour: Sequence[float], title: str, height: int = 460) -> go.Figure:

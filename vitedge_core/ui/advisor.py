@@ -112,7 +112,7 @@ def _danger(advice: Advice) -> str:
     if binding is None:
         return "no limit touches it."
     room = f"its {binding.name} is the limit that binds: {_held(binding)}"
-    return f"{room}, {binding.chance:.0%} sure." if binding.chance < 1 else f"{room}."
+    return f"{room}, {100 * binding.chance:.0f} % sure." if binding.chance < 1 else f"{room}."
 
 
 def _missing(found: Answer) -> None:
@@ -148,7 +148,7 @@ def _card(advice: Advice, title: str, key: str) -> None:
 def _remarks(advice: Advice) -> str:
     """How sure it is, and where the time comes from."""
     sure = "a gamble" if advice.chance < LEAST else "likely" if advice.chance < 0.9 else "safe"
-    lines = [] if advice.accuracy is None else [f"{advice.chance:.0%} that all limits hold: {sure}."]
+    lines = [] if advice.accuracy is None else [f"{100 * advice.chance:.0f} % that all limits hold: {sure}."]
     times = [condition.figure for condition in advice.conditions if condition.figure and condition.figure.unit == "s"]
     for time in times:
         where = f" with {advice.target.runtime}, {advice.target.precision}" if advice.target else ""

@@ -113,7 +113,7 @@ def draw(rows: Sequence[BenchRow]) -> None:
             alt = f"Share of equal answers of {len(answered)} rows with the eager model of their recipe."
             table = [figures.agreement_words(row) for row in answered]
             quantity.chart(figures.agreement_marks(answered, _TITLES), table, "bench-agreement", alt)
-    for note in figures.notes(timed):
+    for note in figures.notes(timed, _TITLES):
         st.caption(note)
     st.caption(_circumstances(timed[-1]))
 
@@ -131,7 +131,7 @@ def verdict(rows: Sequence[BenchRow]) -> str:
     flagged = any(row.flagged for row in rows)
     also = " of those that keep their answers" if flagged else ""
     return (
-        f"Fastest{also}: {name}, {words} ({bounds}) {quantity.badge(best.speed.ratio.evidence)}, {best.setting.words}."
+        f"Fastest{also}: {name}, {words} ({bounds}), {best.setting.words} {quantity.badge(best.speed.ratio.evidence)}"
     )
 
 

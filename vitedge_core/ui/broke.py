@@ -30,7 +30,7 @@ def found(recipe: Recipe, baseline_macs: float, limit: int) -> WhatBroke | None:
         (PURPOSE, recipe.digest, images, limit),
         lambda report, cancelled: _measure(recipe, images, limit, report, cancelled),
         "Find what broke", "Some seconds for a small model, minutes for a large one or a recipe that trains.",
-        by_itself=bool(measuring.automatic(recipe, baseline_macs)),
+        by_itself=bool(measuring.automatic(recipe, baseline_macs, images=images)),
     )  # fmt: skip
 
 

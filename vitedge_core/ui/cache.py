@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from vitedge_core.errors import VitEdgeError
-from vitedge_core.evidence import Quantity
 from vitedge_core.recipe import Recipe, Step
 from vitedge_core.ui import state
 from vitedge_core.ui.worker import Task, Work, Worker
@@ -229,20 +228,6 @@ def edge_errors() -> tuple[Accuracy, ...]:
     from vitedge_core.cost.edge_latency import edge_latencies
 
     return tuple(line for held_out in (NETWORK, PAIR, DEVICE) for line in accuracy(edge_latencies(), held_out))
-
-
-@st.cache_data(max_entries=64, show_spinner="Learning which knob matters from the measured recipes …")
-def importances(
-    chosen: tuple[tuple[tuple[str, Any], ...], ...], gains: tuple[float, ...]
-) -> dict[str, Quantity]:  # fmt: skip
-    """How much of the gain each knob explains.
-
-    Raises:
-        VitEdgeError: There are too few recipes, or nothing varies.
-    """
-    from vitedge_core.experiments.importance import importances as computed
-
-    return computed([dict(one) for one in chosen], gains)
 
 
 def background(key: tuple[Any, ...], work: Work, order: int = 0) -> Task:

@@ -31,8 +31,10 @@ def seen(recipe: Recipe, picture: Picture, *, weighted: bool = False) -> Gaze | 
         picture: What they look at.
         weighted: Also differentiate by all attention.
     """
-    known, images = cache.catalogue(), state.images()
-    if not any(known[step.technique].card.trains for step in recipe.active):
+    from vitedge_core.compress import trains
+
+    images = state.images()
+    if not trains(recipe, images):
         return cache.gaze(recipe, images, picture.digest, picture.image, weighted=weighted)
     key = (WEIGHTED if weighted else SEEN, recipe.digest, images, picture.digest)
     if state.recall("gaze-recipe") == recipe.digest and cache.found(key) is None:

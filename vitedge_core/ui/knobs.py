@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from vitedge_core.evidence import Evidence
+from vitedge_core.evidence import Evidence, Quantity
 from vitedge_core.text.human import human, interval
-from vitedge_core.ui import cache, layout, quantity, saving, words
+from vitedge_core.ui import cache, layout, quantity, saving, waiting, words
 from vitedge_core.ui.objectives import OBJECTIVES
 
 if TYPE_CHECKING:
-    from vitedge_core.experiments.importance import Kind
+    from vitedge_core.experiments.importance import Kind, Settings
     from vitedge_core.experiments.points import Point
     from vitedge_core.recipe import Scalar
 
@@ -83,6 +84,19 @@ def _values(values: Sequence[Scalar | None]) -> tuple[tuple[float | str, ...], b
     return tuple(value if numbers else str(value) for value in values), not numbers  # type: ignore[return-value]
 
 
+def _importances(chosen: Sequence[Settings], gains: Sequence[float]) -> dict[str, Quantity] | None:
+    """The importances, worked out in the background; None while they are not there."""
+    from vitedge_core.experiments.importance import importances
+
+    named = hashlib.sha256(repr((chosen, gains)).encode()).hexdigest()
+    return waiting.result_of(
+        ("importance", named),
+        lambda report, cancelled: importances(chosen, gains, report=report, cancelled=cancelled),
+        "Work out which knob matters", "Some seconds: a random forest learns it from the measured recipes.",
+        by_itself=True,
+    )  # fmt: skip
+
+
 def which_matters(found: Sequence[Point]) -> None:
     """How much of the differences of the second objective each knob explains."""
     from vitedge_core.experiments.importance import FEWEST, missing, settings, varied
@@ -99,7 +113,9 @@ def which_matters(found: Sequence[Point]) -> None:
             f"more are needed to tell their effects from chance ({FEWEST} for each knob)."
         ))  # fmt: skip
         return
-    shares = cache.importances(tuple(tuple(one.items()) for one in chosen), tuple(p.gain.value for p in own))
+    shares = _importances(chosen, [point.gain.value for point in own])
+    if shares is None:
+        return
     first, largest = next(iter(shares.items()))
     st.markdown(f"**{_label(first)}** explains {human(largest)} of the differences in {gain.lower()} "
                 f"{quantity.badge(Evidence.PREDICTED)}")  # fmt: skip

@@ -53,15 +53,16 @@ def key(stage: str, recipe: Recipe, images: str | None, engine: str = state.EAGE
     return (stage, recipe.digest, images, engine)
 
 
-def automatic(recipe: Recipe, baseline_macs: float, engine: str = state.EAGER) -> tuple[str, ...]:
+def automatic(
+    recipe: Recipe, baseline_macs: float, engine: str = state.EAGER, images: str | None = None
+) -> tuple[str, ...]:
     """The stages that start by themselves: none where a step trains or the engine compiles, or for a large model."""
     from vitedge_core.backends import engine as named
+    from vitedge_core.compress import trains
 
     if engine != state.EAGER and (named(engine).waits or baseline_macs > FULL_MACS):
         return ()
-    known = cache.catalogue()
-    trains = any(step.technique in known and known[step.technique].card.trains for step in recipe.active)
-    if trains or baseline_macs > QUICK_MACS or cancelled(recipe, engine):
+    if trains(recipe, images) or baseline_macs > QUICK_MACS or cancelled(recipe, engine):
         return ()
     return (QUICK, FULL) if baseline_macs <= FULL_MACS else (QUICK,)
 

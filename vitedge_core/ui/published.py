@@ -23,6 +23,7 @@ COSTS = {
     "weight_bytes": ("Size of weights", Axis("Parameters times their bits", "B")),
     "bits_w": ("Bits of weights", Axis("Bits of a weight", format="d")),
 }
+ROUNDED, UNROUNDED = "quantisation", ("macs", "params")  # a family, and the costs that it does not change
 
 
 def browse() -> None:
@@ -59,10 +60,19 @@ def _choose() -> tuple[tuple[Result, ...], str, str]:
         )  # fmt: skip
         dataset = st.selectbox("Images", datasets(results()), key="published-images", persist_state="session",
                                width=260, help="Accuracies on different images cannot be compared.")  # fmt: skip
-        kind = _kind(cost, dataset)
-    rows = comparable(dataset, cost, kind)
-    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-        families = _some("Families", [name for name in FAMILIES if any(row.family == name for row in rows)])
+        rows = _filtered(comparable(dataset, cost, _kind(cost, dataset)), cost)
+    return rows, cost, dataset
+
+
+def _filtered(rows: Sequence[Result], cost: str) -> tuple[Result, ...]:
+    """Some of the results; choices of models and methods are those of the chosen families."""
+    present = [name for name in FAMILIES if any(row.family == name for row in rows)]
+    with st.popover("Filter", icon=":material/filter_alt:", key="published-filter"):
+        families = st.multiselect(
+            "Families", present, key="published-families", persist_state="session",
+            placeholder=f"all but {ROUNDED}" if cost in UNROUNDED else "all",
+        ) or _usual(present, cost)  # fmt: skip
+        rows = tuple(row for row in rows if row.family in families)
         models = _some("Models", sorted({row.model for row in rows}))
         methods = _some("Methods", sorted({row.method for row in rows}))
         unchecked = st.toggle(
@@ -71,8 +81,13 @@ def _choose() -> tuple[tuple[Result, ...], str, str]:
         )  # fmt: skip
     return tuple(
         row for row in rows
-        if row.family in families and row.model in models and row.method in methods and (row.checked or unchecked)
-    ), cost, dataset  # fmt: skip
+        if row.model in models and row.method in methods and (row.checked or unchecked)
+    )  # fmt: skip
+
+
+def _usual(present: Sequence[str], cost: str) -> Sequence[str]:
+    """The families shown while none is chosen: over MACs or parameters, fewer bits would only stand in columns."""
+    return [name for name in present if name != ROUNDED or cost not in UNROUNDED] or present
 
 
 def _kind(cost: str, dataset: str) -> MacsKind:
@@ -88,7 +103,7 @@ def _kind(cost: str, dataset: str) -> MacsKind:
 
 
 def _some(label: str, options: Sequence[str]) -> Sequence[str]:
-    return st.multiselect(label, options, key=f"published-{label}", placeholder="all", width=250) or options
+    return st.multiselect(label, options, key=f"published-{label}", placeholder="all") or options
 
 
 def _front(rows: Sequence[Result], cost: str) -> tuple[bool, ...]:
@@ -134,13 +149,14 @@ def _caption(rows: Sequence[Result], cost: str) -> str:
     computed = cost == "weight_bytes"
     badges = quantity.badge(Evidence.PUBLISHED) + (f" size {quantity.badge(Evidence.PREDICTED)}" if computed else "")
     parts = [f"{badges} {len(rows)} results from {len({row.source for row in rows})} sources, each told in its hover."]
-    if cost == "macs" and any(row.bits_w and row.bits_w < 32 for row in rows):
-        parts.append("Fewer bits do not change the number of MACs: such results stand above one another.")
+    if cost in UNROUNDED:
+        parts.append(f"Fewer bits change neither MACs nor parameters, so {ROUNDED} is shown only where it is chosen.")
     if computed:
         parts.append("Sizes are arithmetic on the printed parameters and bits; real files keep some layers wider.")
     if any(not row.checked for row in rows):
         parts.append("Open marks were not checked against their source.")
-    parts.append("No paper printed an interval; differences of a tenth of a point mean little.")
+    parts.append("Training differs too: some networks saw more images than the data set named here. Hardly any source "
+                 "prints an interval, so differences of a tenth of a point mean little.")  # fmt: skip
     return " ".join(parts)
 
 

@@ -64,9 +64,10 @@ def publish() -> None:
         _saw(token)
         if st.query_params.get("r") != token:
             st.query_params["r"] = token
-    if session.engine != EAGER and st.query_params.get("e") != session.engine:
-        st.query_params["e"] = session.engine
-    elif session.engine == EAGER and "e" in st.query_params:
+    chosen = engine()
+    if chosen != EAGER and st.query_params.get("e") != chosen:
+        st.query_params["e"] = chosen
+    elif chosen == EAGER and "e" in st.query_params:
         del st.query_params["e"]
 
 
@@ -194,7 +195,7 @@ def set_images(where: str | None) -> None:
 
 def engine() -> str:
     """Key of the engine that recipes are measured in, as it was chosen or stood in the address."""
-    return st.session_state.engine
+    return st.session_state.get("engine", EAGER)
 
 
 def set_engine(key: str) -> None:

@@ -106,8 +106,8 @@ def _caption(found: Sequence[Point], *, in_space: bool) -> str:
     size = f" The larger a mark, the more {objectives[2].name}." if len(objectives) > 2 else ""
     bars = " Bars are 95 % intervals." if len(found) <= MANY else " Bars are 95 % intervals, on the front only."
     return (
-        f"Better is {way}.{size} Filled marks are on the front: nothing measured is at least as good everywhere and "
-        f"better somewhere. Click a mark to open its recipe in Build.{bars}"
+        f"Better is {way}.{size} Filled marks are on the front: nothing measured beats them on one objective without "
+        f"losing on another. Click a mark to open its recipe in Build.{bars}"
     )
 
 

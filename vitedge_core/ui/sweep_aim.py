@@ -40,7 +40,7 @@ def aim() -> Goal:
             format_func=COSTS.__getitem__, key="sweep-costs",
         )  # fmt: skip
         device = _device() if set(costs) & set(ON_DEVICE) else ""
-        st.markdown("**Never measured further than needed: recipes beyond a limit are skipped**")
+        st.caption("Limits, if any: a recipe beyond one of them is skipped, most before any image is looked at.")
         return Goal((str(gain), *costs), _limits(), device)
 
 
@@ -57,6 +57,6 @@ def _limits() -> tuple[Limit, ...]:
     with middle:
         size = st.number_input("File in MB, at most", 0.001, None, None, 0.5, key="sweep-bytes", placeholder="any")
     with right:
-        macs = st.number_input("MMACs, at most", 0.001, None, None, 10.0, key="sweep-macs", placeholder="any")
+        macs = st.number_input("Million MACs, at most", 0.001, None, None, 10.0, key="sweep-macs", placeholder="any")
     given = ((LOST, points, 0.01), ("weight_bytes", size, 1e6), ("macs", macs, 1e6))
     return tuple(Limit(figure, most=value * scale) for figure, value, scale in given if value is not None)

@@ -30,7 +30,7 @@ def form(recipe: Recipe) -> None:
     places = sweep_axes.chosen_knobs(recipe, knobs)
     search = _search()
     axes = sweep_axes.axes(recipe, places, knobs, search=search["sampler"] != GRID)
-    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         goal = aim()
         more = _more(recipe)
         limit = st.segmented_control(
@@ -65,7 +65,7 @@ def _more(recipe: Recipe) -> dict[str, Any]:
 
 def _how() -> tuple[dict[str, Any], int]:
     """How each recipe is measured, and by how many processes."""
-    with st.container(horizontal=True, vertical_alignment="center", gap="large"):
+    with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
         halving = st.toggle(
             "Fewer images for beaten ones", value=True, key="sweep-halving",
             help=f"After {' and '.join(map(str, RUNGS))} images a recipe ends if even the upper end of its interval is "

@@ -65,7 +65,7 @@ def cards(recipe: Recipe, baseline_macs: float, engine: str) -> None:
         layout.empty("cloud_off", f"Costs only, nothing to measure. {missing}")
         return
     asked = Asked(recipe, images, engine)
-    reading = measuring.follow(recipe, images, measuring.automatic(recipe, baseline_macs, engine), engine)
+    reading = measuring.follow(recipe, images, measuring.automatic(recipe, baseline_macs, engine, images), engine)
 
     for column, name in zip(st.columns(2), TITLES, strict=True):
         with column.container(border=True, height="stretch", gap="small"):
