@@ -60,8 +60,8 @@ def tolerance(which: Engine, plan: Plan) -> float:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def shared_exports() -> Iterator[None]:
-    """The same network is exported once for all engines that ask for it; they get copies."""
+def shared_exports() -> Iterator[Any]:
+    """The same network is exported once for all engines that ask for it; they get copies. Gives the export itself."""
     made: dict[str, Any] = {}
     export = converter._exported
 
@@ -75,11 +75,11 @@ def shared_exports() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(converter, "_exported", once)
-        yield
+        yield export
 
 
 def digest(tensor: Tensor) -> str:
-    return hashlib.sha256(tensor.detach().reshape(-1).contiguous().view(torch.uint8).numpy().tobytes()).hexdigest()
+    return hashlib.sha256(tensor.detach().contiguous().numpy().tobytes()).hexdigest()
 
 
 _carried: dict[tuple[str, str], tuple[nn.Module, Plan] | str] = {}
@@ -331,6 +331,15 @@ def test_cancelling_leaves_no_file(which, monkeypatch, tmp_path):
     assert same(before, state_of(model))
 
 
+def test_an_export_asks_before_and_after(shared_exports):
+    """A shared export does not, so here is one that is not."""
+    model = tiny.network("convnet")
+    for moment in (0, 2):
+        questions = itertools.count()
+        with pytest.raises(Cancelled):
+            shared_exports(model, tiny.images(1), lambda q=questions, m=moment: next(q) >= m)
+
+
 def test_calibration_images_are_asked_for_only_where_they_are_needed(own_scales, float_ones):
     model, plan = compressed("plain", UNTOUCHED)
     asked: list[int] = []
@@ -363,7 +372,7 @@ def test_nothing_of_the_process_is_left_changed(capfd):
 
 def _process() -> tuple[object, ...]:
     levels = {name: logging.getLogger(name).level for name in ("", "torch.onnx", "onnxscript", "nncf", "openvino")}
-    random = torch.get_rng_state().sum().item()
+    random = (torch.get_rng_state().sum().item(), np.random.get_state()[1].sum())
     return levels, torch.get_num_threads(), torch.is_grad_enabled(), len(warnings.filters), random
 
 
