@@ -130,6 +130,9 @@ def test_the_child_ends_with_the_program_that_started_it(children, tmp_path):
         assert child.stdin is not None
         child.stdin.close()  # as the system does when a process ends
         assert child.wait(60) == -signal.SIGKILL
+    end = time.monotonic() + 60
+    while tmp_path.exists() and time.monotonic() < end:
+        time.sleep(0.05)
     assert not tmp_path.exists()
 
 

@@ -9,12 +9,17 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import signal
+import subprocess
 import sys
 import threading
 from pathlib import Path
 
+_AFTERWARDS = """
+import os, shutil, signal, sys, time
+os.killpg(int(sys.argv[1]), signal.SIGKILL)
+time.sleep(0.5)
+shutil.rmtree(sys.argv[2], ignore_errors=True)
+"""
 TRACED, SETTINGS, COMPILED, PROBLEM = "traced.pt2", "settings.json", "compiled.pt2", "problem.txt"
 
 
@@ -44,8 +49,9 @@ def _compile(folder: Path) -> None:
 def _end_with_the_parent(folder: Path) -> None:
     """The parent holds the other end of our standard input and never writes: it can only close, by ending."""
     os.read(0, 1)  # not through sys.stdin, whose lock would trouble Python's own end
-    shutil.rmtree(folder, ignore_errors=True)
-    os.killpg(0, signal.SIGKILL)
+    # whoever still writes would leave something in a folder that is being removed: first comes the end, from outside
+    command = [sys.executable, "-I", "-c", _AFTERWARDS, str(os.getpgrp()), str(folder)]
+    subprocess.Popen(command, start_new_session=True, cwd="/")  # noqa: S603  our own interpreter and a list
 
 
 if __name__ == "__main__":

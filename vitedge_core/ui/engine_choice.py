@@ -55,7 +55,8 @@ def choice(plan: Plan) -> None:
     st.caption(plain(known[chosen].about))
     own = known[chosen].own_step(plan)
     if own:
-        st.markdown(f":material/memory: **Last step, by the engine**: {plain(own)}")
+        with st.container(border=True):  # as the recipe's other steps
+            st.caption(f":material/memory: **Last step, by the engine**  \n{plain(own)}")
 
 
 def _known() -> dict[str, Engine]:

@@ -66,7 +66,7 @@ def metric(
     Args:
         difference: The paired difference from the baseline, where there is one; else the values are compared.
     """
-    with st.container(border=True, gap="small"):
+    with st.container(border=True, height="stretch", gap="small"):
         draw_metric(label, quantity, baseline, higher_is_better=higher_is_better, icon=icon,
                     difference=difference, help=help)  # fmt: skip
         source(quantity, baseline, key=key, also={"Difference from the baseline": difference} if difference else {})
