@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
 
 import optuna
@@ -421,5 +422,10 @@ def test_a_recipe_that_another_process_is_just_choosing_disturbs_nobody(path, ur
     home.set_user_attr("worker elsewhere 1", other)
     begun = home.ask()
     begun.suggest_categorical("1 head_mlp_magnitude.ratio", (0.2, 0.4))
-    threading.Timer(3.0, lambda: home.tell(begun, state=optuna.trial.TrialState.FAIL)).start()
+
+    def give_up():
+        with suppress(ValueError):  # on a slow machine somebody else has ended it
+            home.tell(begun, state=optuna.trial.TrialState.FAIL)
+
+    threading.Timer(3.0, give_up).start()
     assert run_sweep(path, "one", url, measure=Measure())["done"] == 6
