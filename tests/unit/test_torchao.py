@@ -77,7 +77,7 @@ def test_weights_become_int8_with_a_scale_for_each_output():
     ],
     ids=str,
 )  # fmt: skip
-def test_compiled_it_gives_what_eager_torchao_gives(key, host, technique):
+def test_compiled_it_errs_no_more_than_eager_torchao(key, host, technique):
     model, plan = carried_out(technique, host)
     before = copy.deepcopy(model.state_dict())
     artefact = built(key, model, plan)
@@ -85,8 +85,10 @@ def test_compiled_it_gives_what_eager_torchao_gives(key, host, technique):
     with torch.inference_mode():
         want, eager = model(images), rounded(model, dynamic=key == DYNAMIC)(images)
     got = artefact.open(1, 16)(images)
-    assert relative(got, eager) < 1e-2
-    assert 0 < relative(got, want) < 0.1
+    # the last digit of a float decides what is rounded up, and every flip makes more of them in the next layer: of two
+    # ways to compute in int8 only the errors can be compared, not the answers
+    assert 0 < relative(got, want) < 1.5 * relative(eager, want)
+    assert relative(got, eager) < (1.5 * relative(eager, want) if key == DYNAMIC else 1e-3)
     assert (got.argmax(1) == want.argmax(1)).float().mean() >= 0.8
     torch.testing.assert_close(artefact.open(1, 1)(images[5:6]), got[5:6], rtol=1e-3, atol=1e-4)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
