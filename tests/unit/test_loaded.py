@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tests.unit.test_package import RECIPES, carry_out, images
 from vitedge_core.errors import VitEdgeError
 from vitedge_core.export import package
-from vitedge_core.export.loaded import load, onnx_content
+from vitedge_core.export.loaded import answers_of, load, onnx_content
 from vitedge_core.export.passport import Passport
 from vitedge_core.models.load import preprocessing
 from vitedge_core.recipe import Recipe, Step
@@ -67,6 +67,12 @@ def test_a_strangers_onnx_is_asked_in_the_batches_it_wants(tmp_path, batch):
     loaded = load(kept(tmp_path, graph(batch)))
     assert (loaded.passport, loaded.side, loaded.classes) == (None, 48, 10)
     assert torch.allclose(loaded.model(images(6)), expected(images(6)), atol=1e-4)
+
+
+def test_a_file_of_our_own_must_take_any_number_of_images(tmp_path):
+    assert answers_of(kept(tmp_path, sealed(graph())), images(3)).shape == (3, 10)
+    with pytest.raises(VitEdgeError, match="takes batches of 2 images only"):
+        answers_of(kept(tmp_path, sealed(graph(batch=2))), images(4))
 
 
 def test_our_own_says_what_it_is(tmp_path):

@@ -6,14 +6,13 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from vitedge_core.errors import VitEdgeError
 from vitedge_core.export import package
 from vitedge_core.export.check import Limits
 from vitedge_core.export.forms import Form, Parcel
-from vitedge_core.export.loaded import load
+from vitedge_core.export.loaded import answers_of
 from vitedge_core.export.passport import Passport
 from vitedge_core.plan import Plan
 
@@ -53,8 +52,7 @@ class Package(Form):
 
     def answers(self, path: Path, images: Tensor) -> Tensor:
         """Read back with every check a stranger's package gets."""
-        with torch.inference_mode():
-            return load(path).model(images)
+        return answers_of(path, images)
 
     def target(self, path: Path) -> Path:
         """A .zip, or a folder that is new, empty or an older package."""

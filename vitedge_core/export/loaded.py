@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from vitedge_core.errors import VitEdgeError
 from vitedge_core.export import package
@@ -43,7 +44,7 @@ class Loaded:
     """A file as a model.
 
     model: takes prepared images [B, 3, side, side]. passport: what the file says of itself, where it was written here.
-    size: bytes. side, classes: 0 where the file leaves them open.
+    size: bytes. side, classes: 0 where the file leaves them open. batch: images it always wants at once; 0 for any.
     """
 
     path: Path
@@ -53,6 +54,7 @@ class Loaded:
     size: int
     side: int
     classes: int
+    batch: int = 0
 
     @property
     def recipe(self) -> Recipe | None:
@@ -79,6 +81,22 @@ def load(path: Path) -> Loaded:
     raise VitEdgeError(
         f"{path.name[:80]} is no file that is opened here; name an .onnx, the .xml of OpenVINO, or a package."
     )
+
+
+def answers_of(path: Path, images: Tensor) -> Tensor:
+    """Logits [n, K] of a file that was just written, opened with every check that a stranger's gets.
+
+    Raises:
+        VitEdgeError: It cannot be opened, or does not take any number of images.
+    """
+    loaded = load(path)
+    if loaded.batch:
+        raise VitEdgeError(
+            f"The file was not kept: it takes batches of {loaded.batch} images only, and any number was asked for; "
+            "choose the package or PyTorch export."
+        )
+    with torch.inference_mode():
+        return loaded.model(images)
 
 
 def _bytes(path: Path, most: int) -> bytes:
@@ -114,7 +132,7 @@ def _onnx(path: Path) -> Loaded:
         )
     shapes = [_onnx_shape(value) for value in _inputs(model)], [_onnx_shape(value) for value in model.graph.output]
     batch, side, classes = _fitting(path, *shapes)
-    return Loaded(path, "onnx", OnnxRuntime(data, batch), passport, len(data), side, classes)
+    return Loaded(path, "onnx", OnnxRuntime(data, batch), passport, len(data), side, classes, batch)
 
 
 def onnx_content(model: Any) -> str:
@@ -200,7 +218,8 @@ def _openvino(path: Path) -> Loaded:
     if passport is not None and passport.content != hashlib.sha256(weights).hexdigest():
         raise VitEdgeError(f"{path.stem[:80]}.bin is not the one that was written with the .xml; export it again.")
     batch, side, classes = _fitting(path, *shapes)
-    return Loaded(path, "openvino", OpenVino(model, batch), passport, len(xml) + len(weights), side, classes)
+    size = len(xml) + len(weights)
+    return Loaded(path, "openvino", OpenVino(model, batch), passport, size, side, classes, batch)
 
 
 def _openvino_shape(port: Any) -> tuple[int, ...] | None:

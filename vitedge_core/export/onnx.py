@@ -13,7 +13,7 @@ from torch import Tensor
 from vitedge_core.convert.onnx import OPSET, float_onnx, integer_onnx
 from vitedge_core.export.check import INTEGERS, Limits
 from vitedge_core.export.forms import Form, Parcel
-from vitedge_core.export.loaded import load, onnx_content
+from vitedge_core.export.loaded import answers_of, onnx_content
 from vitedge_core.export.passport import Passport
 from vitedge_core.plan import FLOAT_BITS, Plan
 
@@ -34,7 +34,7 @@ class _Onnx(Form):
 
     def answers(self, path: Path, images: Tensor) -> Tensor:
         """In ONNX Runtime, opened with every check a stranger's file gets."""
-        return load(path).model(images)
+        return answers_of(path, images)
 
 
 class OnnxFloat(_Onnx):

@@ -13,7 +13,7 @@ from vitedge_core.convert.quiet import first_line
 from vitedge_core.errors import VitEdgeError
 from vitedge_core.export.check import FLOATS, INTEGERS, Limits
 from vitedge_core.export.forms import Form, Parcel
-from vitedge_core.export.loaded import load
+from vitedge_core.export.loaded import answers_of
 from vitedge_core.export.onnx import needs_eight_bits
 from vitedge_core.export.passport import PREFIX, Passport
 from vitedge_core.plan import FLOAT_BITS, Plan
@@ -64,7 +64,7 @@ class OpenVinoIr(Form):
 
     def answers(self, path: Path, images: Tensor) -> Tensor:
         """In OpenVINO, opened with every check a stranger's file gets."""
-        return load(path).model(images)
+        return answers_of(path, images)
 
 
 def _rounds_activations(plan: Plan) -> bool:
