@@ -64,6 +64,14 @@ def test_thousands_of_marks_are_drawn_without_bars_and_by_the_graphics_card():
     assert len(found["model"].error_y.array) == 2
 
 
+def test_labels_stand_above_their_marks_in_one_trace():
+    figure = pareto([mark(1, 0.5, label="one"), mark(2, 0.6), mark(3, 0.7, label="two")], Axis("x"), Axis("y"))
+    (words,) = [trace for trace in figure.data if trace.mode == "text"]
+    assert list(zip(words.x, words.text, strict=True)) == [(1, "one"), (3, "two")]
+    assert tuple(words.y) == (pytest.approx(0.6), pytest.approx(0.8))  # at the upper ends of their bars
+    assert not figure.layout.annotations
+
+
 def test_space_holds_every_mark_and_joins_the_front_to_the_floor():
     figure = pareto_space(MARKS, (Axis("x"), Axis("y"), Axis("z")))
     assert sum(len(trace.x) for trace in figure.data if trace.mode == "markers") == 3

@@ -80,12 +80,7 @@ def pareto(marks: Sequence[Mark], across: Axis, up: Axis, *, third: bool = False
             _scatter(figure, [mark for mark in own if mark.on_front == on_front], number, sizes)
     _ring(figure, [mark for mark in marks if mark.knee], "Knee", KNEE, "star")
     _ring(figure, [mark for mark in marks if mark.here], "Your recipe", ORANGE, "circle")
-    for mark in marks:
-        if mark.label:
-            figure.add_annotation(
-                x=mark.cost[0], y=mark.gain[2], text=mark.label, showarrow=False, yshift=10, font={"size": 11},
-                xanchor="right", opacity=0.7,
-            )  # fmt: skip
+    _labels(figure, [mark for mark in marks if mark.label])
     _budget(figure, across, up)
     figure.update_yaxes(title=up.title, tickformat=up.format, ticksuffix=up.suffix, automargin=True, zeroline=False)
     figure.update_xaxes(
@@ -142,6 +137,16 @@ def _ring(figure: go.Figure, marks: Sequence[Mark], name: str, colour: str, shap
         figure.add_scatter(
             x=[mark.cost[0] for mark in marks], y=[mark.gain[0] for mark in marks], mode="markers", name=name,
             marker={"symbol": f"{shape}-open", "size": 24, "color": colour, "line": {"width": 2.5}}, hoverinfo="skip",
+        )  # fmt: skip
+
+
+def _labels(figure: go.Figure, marks: Sequence[Mark]) -> None:
+    """Words above a few marks; one trace, because Plotly checks all annotations anew for each that is added."""
+    if marks:
+        figure.add_scatter(
+            x=[mark.cost[0] for mark in marks], y=[mark.gain[2] for mark in marks], mode="text", cliponaxis=False,
+            text=[mark.label for mark in marks], textposition="top left", textfont={"size": 11, "color": GREY},
+            hoverinfo="skip", showlegend=False,
         )  # fmt: skip
 
 
