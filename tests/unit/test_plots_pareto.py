@@ -36,7 +36,7 @@ def test_dominated_marks_are_open_and_those_beyond_the_budget_dim():
     assert found["model"].marker.symbol == "circle"
     dominated = found["model, not on the front"]
     assert dominated.marker.symbol == "circle-open"
-    assert max(dominated.marker.opacity) < 0.2 < min(found["model"].marker.opacity)
+    assert dominated.marker.opacity < 0.2 < found["model"].marker.opacity
     figure = pareto(MARKS, Axis("x", limit=2.5), Axis("y", limit=0.6))
     assert [(line.x0, line.y0) for line in figure.layout.shapes] == [(2.5, 0), (0, 0.6)]
     assert not pareto(MARKS, Axis("x"), Axis("y")).layout.shapes
@@ -57,11 +57,21 @@ def test_a_third_objective_is_the_size_of_the_marks():
 
 def test_thousands_of_marks_are_drawn_without_bars_and_by_the_graphics_card():
     crowd = [mark(1 + n / 1e4, 0.4) for n in range(plots.MANY + 1)]
-    found = traces(pareto([*MARKS, *crowd], Axis("x"), Axis("y")))
-    assert found["model, not on the front"].type == "scattergl"
-    assert found["model, not on the front"].error_y.array is None
+    figure = pareto([*MARKS, *crowd], Axis("x"), Axis("y"))
+    found = traces(figure)
+    (many,) = [trace for trace in figure.data if len(trace.x) > plots.MANY]
+    assert many.type == "scattergl"
+    assert many.error_y.array is None
     assert found["model"].type == "scatter"
     assert len(found["model"].error_y.array) == 2
+
+
+def test_labels_stand_above_their_marks_in_one_trace():
+    figure = pareto([mark(1, 0.5, label="one"), mark(2, 0.6), mark(3, 0.7, label="two")], Axis("x"), Axis("y"))
+    (words,) = [trace for trace in figure.data if trace.mode == "text"]
+    assert list(zip(words.x, words.text, strict=True)) == [(1, "one"), (3, "two")]
+    assert tuple(words.y) == (pytest.approx(0.6), pytest.approx(0.8))  # at the upper ends of their bars
+    assert not figure.layout.annotations
 
 
 def test_space_holds_every_mark_and_joins_the_front_to_the_floor():
@@ -105,3 +115,9 @@ def test_a_page_of_its_own_needs_no_network_and_runs_nothing_foreign():
     assert "a &amp; b" in text
     assert len(text) > 3_000_000  # Plotly itself
     assert '<script src="http' not in text
+
+
+def test_a_few_results_near_zero_do_not_press_the_rest_together():
+    rows = [Printed("a", 1 + n, 0.7, "x") for n in range(40)] + [Printed("a", 2, 0.001, "x")]
+    assert published(rows, ("a",), Axis("x"), spread=True, floor=0.65).layout.yaxis.range[0] == 0.65
+    assert published(rows, ("a",), Axis("x"), spread=True).layout.yaxis.range is None

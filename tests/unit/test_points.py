@@ -39,6 +39,14 @@ def test_every_recipe_once_and_the_baseline_too():
     assert found[-1].accuracy.value == 0.95
 
 
+def test_recipes_that_differ_in_their_seed_share_a_baseline():
+    runs = [with_cost(a_run(0.5), 5e5), with_cost(a_run(0.5), 5e5)]
+    seeded = replace(runs[1].evaluation, recipe=replace(runs[1].recipe, seed=7))
+    found = points([runs[0], replace(runs[1], evaluation=seeded)], "macs")
+    assert [point.recipe.seed for point in found] == [0, 7, 0]
+    assert [bool(point.recipe.active) for point in found] == [True, True, False]
+
+
 def test_the_measurement_on_most_images_counts():
     found = points([a_run(n=2000, accuracy=0.8), a_run(n=500, accuracy=0.9)], "macs")
     assert [(p.n, p.accuracy.value) for p in found if p.recipe.active] == [(2000, 0.8)]

@@ -205,7 +205,7 @@ def _candidates(runs: Sequence[Run], axes: tuple[str, ...]) -> Iterable[Point]:
         return
     for run in runs:
         measured = run.evaluation
-        yield from _point(run.recipe.baseline, measured.baseline, run, axes)
+        yield from _point(_uncompressed(run), measured.baseline, run, axes)
         yield from _point(run.recipe, measured.compressed, run, axes)
 
 
@@ -226,9 +226,14 @@ def _timed(runs: Sequence[Run], axes: tuple[str, ...]) -> Iterable[Point]:
             high = None if ratio.high is None else ratio.high * common
             latency = Quantity(ratio.value * common, "s", Evidence.MEASURED, source, low, high)
             uncut = Quantity(common, "s", Evidence.MEASURED, f"median over {len(own)} runs here")
-            yield from _point(run.recipe.baseline, {**run.evaluation.baseline, "latency_seconds": uncut}, run, axes)
+            yield from _point(_uncompressed(run), {**run.evaluation.baseline, "latency_seconds": uncut}, run, axes)
             if run.recipe.active:
                 yield from _point(run.recipe, {**run.evaluation.compressed, "latency_seconds": latency}, run, axes)
+
+
+def _uncompressed(run: Run) -> Recipe:
+    """The model as it was; without steps a seed changes nothing, so all runs of a model share one."""
+    return replace(run.recipe.baseline, seed=0)
 
 
 def _point(recipe: Recipe, figures: Mapping[str, Quantity], run: Run, axes: tuple[str, ...]) -> Iterable[Point]:

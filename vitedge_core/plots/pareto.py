@@ -18,6 +18,7 @@ SHAPES = ("circle", "square", "diamond", "triangle-up", "pentagon", "hexagon")
 FRONT, KNEE = GREY, YELLOW
 MANY = 1_000  # marks of one kind that a browser draws as vectors; more are drawn by its graphics card
 BARRED = 400  # dominated marks that have error bars; more would hide the marks
+DIM = 0.25  # of their strength is left to marks beyond the budget
 SMALL, LARGE = 7.0, 28.0  # pixels across of marks whose size tells a third objective
 
 
@@ -77,15 +78,13 @@ def pareto(marks: Sequence[Mark], across: Axis, up: Axis, *, third: bool = False
     for number, group in enumerate(dict.fromkeys(mark.group for mark in marks)):
         own = [mark for mark in marks if mark.group == group]
         for on_front in (False, True):
-            _scatter(figure, [mark for mark in own if mark.on_front == on_front], number, sizes)
+            alike = [mark for mark in own if mark.on_front == on_front]
+            inside = [mark for mark in alike if mark.inside]
+            _scatter(figure, inside, number, sizes)
+            _scatter(figure, [mark for mark in alike if not mark.inside], number, sizes, named=not inside)
     _ring(figure, [mark for mark in marks if mark.knee], "Knee", KNEE, "star")
     _ring(figure, [mark for mark in marks if mark.here], "Your recipe", ORANGE, "circle")
-    for mark in marks:
-        if mark.label:
-            figure.add_annotation(
-                x=mark.cost[0], y=mark.gain[2], text=mark.label, showarrow=False, yshift=10, font={"size": 11},
-                xanchor="right", opacity=0.7,
-            )  # fmt: skip
+    _labels(figure, [mark for mark in marks if mark.label])
     _budget(figure, across, up)
     figure.update_yaxes(title=up.title, tickformat=up.format, ticksuffix=up.suffix, automargin=True, zeroline=False)
     figure.update_xaxes(
@@ -94,28 +93,32 @@ def pareto(marks: Sequence[Mark], across: Axis, up: Axis, *, third: bool = False
     return figure.update_layout(frame(height, 40, hovermode="closest", clickmode="event+select"))
 
 
-def _scatter(figure: go.Figure, marks: Sequence[Mark], number: int, sizes: dict[str, float]) -> None:
-    """The marks of one group that are on the front, or those that are not."""
+def _scatter(
+    figure: go.Figure, marks: Sequence[Mark], number: int, sizes: dict[str, float], *, named: bool = True
+) -> None:  # fmt: skip
+    """Marks of one group that are alike: all or none on the front, all or none within the budget."""
     if not marks:
         return
     on_front = marks[0].on_front
     colour, shape = COLOURS[number % len(COLOURS)], SHAPES[number % len(SHAPES)]
-    faint = _transparent(colour, 0.7 if on_front else 0.3)
-    opacity = [(1.0 if on_front else 0.6) * (1.0 if mark.inside else 0.25) for mark in marks]
+    dim = 1.0 if marks[0].inside else DIM
+    opacity = dim * (1.0 if on_front else 0.6)
+    faint = _transparent(colour, dim * (0.7 if on_front else 0.3))
     draw = go.Scattergl if len(marks) > MANY else go.Scatter
     bars = {
         "error_y": _bars([mark.gain for mark in marks], faint), "error_x": _bars([mark.cost for mark in marks], faint),
     } if on_front or len(marks) <= BARRED else {}  # fmt: skip
+    name = marks[0].group if on_front else f"{marks[0].group}, not on the front"
     figure.add_trace(draw(
-        x=[mark.cost[0] for mark in marks], y=[mark.gain[0] for mark in marks], mode="markers",
-        name=marks[0].group if on_front else f"{marks[0].group}, not on the front",
+        x=[mark.cost[0] for mark in marks], y=[mark.gain[0] for mark in marks], mode="markers", name=name,
+        legendgroup=name, showlegend=named,
         marker={
             "color": colour, "symbol": shape if on_front else f"{shape}-open", "opacity": opacity,
             "size": [sizes[mark.key] for mark in marks] if sizes else 11 if on_front else 8,
         },
         customdata=[[mark.key] for mark in marks], text=[mark.text for mark in marks],
         hovertemplate="%{text}<extra></extra>", selected={"marker": {"opacity": 1}},
-        unselected={"marker": {"opacity": 1.0 if on_front else 0.6}}, **bars,
+        unselected={"marker": {"opacity": opacity}}, **bars,
     ))  # fmt: skip
 
 
@@ -142,6 +145,16 @@ def _ring(figure: go.Figure, marks: Sequence[Mark], name: str, colour: str, shap
         figure.add_scatter(
             x=[mark.cost[0] for mark in marks], y=[mark.gain[0] for mark in marks], mode="markers", name=name,
             marker={"symbol": f"{shape}-open", "size": 24, "color": colour, "line": {"width": 2.5}}, hoverinfo="skip",
+        )  # fmt: skip
+
+
+def _labels(figure: go.Figure, marks: Sequence[Mark]) -> None:
+    """Words above a few marks; one trace, because Plotly checks all annotations anew for each that is added."""
+    if marks:
+        figure.add_scatter(
+            x=[mark.cost[0] for mark in marks], y=[mark.gain[2] for mark in marks], mode="text", cliponaxis=False,
+            text=[mark.label for mark in marks], textposition="top left", textfont={"size": 11, "color": GREY},
+            hoverinfo="skip", showlegend=False,
         )  # fmt: skip
 
 

@@ -24,7 +24,13 @@ class Printed:
 
 
 def published(
-    marks: Sequence[Printed], families: Sequence[str], across: Axis, *, spread: bool, height: int = 520
+    marks: Sequence[Printed],
+    families: Sequence[str],
+    across: Axis,
+    *,
+    spread: bool,
+    floor: float | None = None,
+    height: int = 520,
 ) -> go.Figure:
     """The marks over their cost, with the front of them all as a step line.
 
@@ -33,6 +39,7 @@ def published(
         families: All there are, in order: a family keeps its colour and shape whatever is shown.
         across: The cost.
         spread: Whether costs span orders of magnitude and stand on a logarithmic axis.
+        floor: Where the picture begins at first; None for the least value.
         height: In pixels.
     """
     figure = go.Figure()
@@ -54,9 +61,13 @@ def published(
                 },
                 text=[mark.text for mark in own], hovertemplate="%{text}<extra></extra>",
             )  # fmt: skip
-    figure.update_yaxes(title="Top-1 accuracy", tickformat=".0%", automargin=True, zeroline=False)
+    top = max((mark.value for mark in marks), default=1.0) + 0.02
+    figure.update_yaxes(
+        title="Top-1 accuracy", tickformat=".0%", automargin=True, zeroline=False,
+        range=None if floor is None else [floor, top],
+    )  # fmt: skip
     figure.update_xaxes(
         title=across.title, tickformat=across.format, ticksuffix=across.suffix, automargin=True, zeroline=False,
-        type="log" if spread else "linear",
+        type="log" if spread else "linear", dtick="D2" if spread else None,
     )  # fmt: skip
     return figure.update_layout(frame(height, 40, hovermode="closest"))

@@ -46,7 +46,9 @@ def verdict(found: Sequence[Point], limits: dict[str, float]) -> None:
         )
         return
     inside = sum(within(point, limits) for point in found)
-    told = ", ".join(f"{OBJECTIVES[axis].name} {human(best.figures[axis])}" for axis in reversed(best.axes))
+    told = ", ".join(
+        f"{OBJECTIVES[axis].name} {human(best.figures[axis])}" for axis in (best.axes[1], best.axes[0], *best.axes[2:])
+    )
     st.success(
         f"{inside} of {len(found)} recipes are within the budget. The best of them: **{told}** "
         f"({best.recipe.model}: {'; '.join(words.of_recipe(best.recipe))}).",

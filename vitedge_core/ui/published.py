@@ -20,9 +20,10 @@ from vitedge_core.ui import layout, quantity, saving
 COSTS = {
     "macs": ("MACs", Axis("MACs of one image")),
     "params": ("Parameters", Axis("Parameters")),
-    "weight_bytes": ("Size of weights", Axis("Parameters times their bits", "B")),
+    "weight_bytes": ("Size of weights", Axis("Size of the weights: parameters times their bits", "B")),
     "bits_w": ("Bits of weights", Axis("Bits of a weight", format="d")),
 }
+FEW = 20  # of so many results, one may lie below the picture
 ROUNDED, UNROUNDED = "quantisation", ("macs", "params")  # a family, and the costs that it does not change
 
 
@@ -37,7 +38,8 @@ def browse() -> None:
     from vitedge_core.plots.published import published
 
     name, axis = COSTS[cost]
-    figure = published(marks, FAMILIES, axis, spread=cost != "bits_w")
+    floor = _floor([mark.value for mark in marks])
+    figure = published(marks, FAMILIES, axis, spread=cost != "bits_w", floor=floor)
     best = max(rows, key=lambda row: row.value or 0)
     alt = (
         f"Published top-1 accuracy on {dataset} against {name} of {len(rows)} results; the best is {best.model}, "
@@ -46,7 +48,7 @@ def browse() -> None:
     table = [_row(row, cost) for row in rows]
     quantity.chart(figure, table, f"published-{cost}", alt, config=saving.camera("published"))
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-        st.caption(_caption(rows, cost))
+        st.caption(_below(marks, floor) + _caption(rows, cost))
         saving.save("published", figure, f"Published accuracy on {dataset} against {name}", alt,
                     (f"{len(rows)} results (CSV)", lambda: _csv(table)))  # fmt: skip
 
@@ -110,6 +112,17 @@ def _front(rows: Sequence[Result], cost: str) -> tuple[bool, ...]:
     from vitedge_core.experiments.pareto import front
 
     return front([(getattr(row, cost), -(row.value or 0)) for row in rows])
+
+
+def _floor(values: Sequence[float]) -> float | None:
+    """Where the picture begins, so that a few results near zero do not press the rest together; None to show all."""
+    low = sorted(values)[len(values) // FEW]
+    return low - 0.05 if low - min(values) > 0.2 else None
+
+
+def _below(marks: Sequence[Printed], floor: float | None) -> str:
+    hidden = sum(mark.value < floor for mark in marks) if floor is not None else 0
+    return f"{hidden} results lie below the picture: a double click on the chart shows them. " if hidden else ""
 
 
 def _said(row: Result, axis: str) -> str:

@@ -47,6 +47,7 @@ def row(point: Point) -> dict[str, Any]:
 
 def line(point: Point) -> str:
     """A point in one line, for a list to choose from."""
-    figures = " at ".join(human(point.figures[axis]) for axis in (point.axes[1], point.axes[0], *point.axes[2:]))
+    costs = ", ".join(human(point.figures[axis]) for axis in (point.axes[0], *point.axes[2:]))
+    figures = f"{human(point.gain)} at {costs}"
     knee = "Knee: " if point.knee else ""
     return f"{knee}{figures}: {point.recipe.model}, {'; '.join(of_recipe(point.recipe))}"
