@@ -45,7 +45,7 @@ RATIOS = tuple(round(0.1 * place, 1) for place in range(1, 9))
 OBJECTIVES = Goal(("accuracy", "macs", "weight_bytes"))
 SEARCH = Space(
     RECIPE, (Axis(0, "ratio", RATIOS), Axis(1, "r", (1, 2, 3, 4)), Axis(2, "w_bits", (3, 4, 5, 6, 7, 8))),
-    optional=(0, 1, 2), goal=OBJECTIVES, sampler="nsga2", trials=200, limit=None, halving=True,
+    optional=(0, 1, 2), goal=OBJECTIVES, sampler="nsga2", trials=200, limit=500, halving=True,
 )  # fmt: skip
 TABLE = replace(
     SEARCH, recipe=Recipe(MODEL, (*RECIPE.steps[:2], Step.of("uniform_ptq", w_bits=8, a_bits=32))), sampler="grid",
@@ -95,7 +95,7 @@ def overhead(count: int = 40) -> None:
             inside += time.process_time() - start
 
     for sampler in ("random", "tpe", "nsga2"):
-        space = replace(SEARCH, sampler=sampler, trials=count, seed=7, limit=500)
+        space = replace(SEARCH, sampler=sampler, trials=count, seed=7)
         path = written(space, f"overhead-{sampler}")
         evaluate.evaluate, inside = timed, 0.0
         start = time.process_time()

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 from weakref import WeakValueDictionary
 
 import torch
@@ -136,6 +137,7 @@ def compress(
     for number, prefix in enumerate(recipe.prefixes[1:]):
         own = _context_of_step(context, recipe.seed, number)
         own.report, own.cancelled = _share_of(report, number, count), cancelled
+        own.shared = _memory.beside(recipe.prefixes[number], context)
         own.check_cancelled()
         stage = _memory.stage(prefix, context, cancelled, lambda p=prefix, s=stage, c=own: _carry_out(p, s, c))
     model = load_trained(recipe.model) if stage.model is None else copy.deepcopy(stage.model)
@@ -252,6 +254,7 @@ class _Memory:
         self.limit = limit
         self._stages: OrderedDict[tuple[str, str], _Stage] = OrderedDict()
         self._decided: OrderedDict[str, Technique] = OrderedDict()
+        self._beside: OrderedDict[tuple[str, str], dict[Any, Any]] = OrderedDict()
         self._turns: WeakValueDictionary[tuple[str, str], threading.Lock] = WeakValueDictionary()
         self._lock = threading.Lock()
 
@@ -289,6 +292,18 @@ class _Memory:
         finally:
             turn.release()
 
+    def beside(self, prefix: Recipe, context: Context) -> dict[Any, Any] | None:
+        """A place for what steps find out about the model after the prefix: small things such as scores of units."""
+        images = getattr(context, "key", None)
+        if images is None:
+            return None
+        with self._lock:
+            found = self._beside.setdefault((prefix.digest, images), {})
+            self._beside.move_to_end((prefix.digest, images))
+            while len(self._beside) > 16:
+                self._beside.popitem(last=False)
+            return found
+
     def _keep(self, key: tuple[str, str], stage: _Stage) -> None:
         with self._lock:
             self._decided[key[0]] = stage.techniques[-1]
@@ -303,6 +318,7 @@ class _Memory:
         """Forget everything."""
         with self._lock:
             self._stages.clear()
+            self._beside.clear()
             self._decided.clear()
 
 

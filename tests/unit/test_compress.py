@@ -315,3 +315,24 @@ def test_the_memory_is_bounded(name, monkeypatch):
     assert Noisy.log == [0.1, 0.2, 0.3]
     compress(recipe(name, noise(0.1)))
     assert Noisy.log[-1] == 0.1
+
+
+def test_scores_of_units_are_computed_once_for_every_ratio(monkeypatch):
+    """What a step finds out about the model before it serves other ratios, and gives the same models."""
+    from vitedge_core.techniques.pruning import head_mlp_taylor
+
+    counted = []
+    weigh = head_mlp_taylor.taylor
+    monkeypatch.setattr(head_mlp_taylor, "taylor", lambda *a, **o: counted.append(1) or weigh(*a, **o))
+    recipes = [Recipe("digits_vit_small", (Step.of("head_mlp_taylor", ratio=ratio),)) for ratio in (0.2, 0.5)]
+    subject._memory.clear()
+    together = [compress(recipe) for recipe in recipes]
+    assert len(counted) == 1
+    subject._memory.clear()
+    alone = compress(recipes[1])
+    assert len(counted) == 2
+    for one, other in zip(alone.model.state_dict().values(), together[1].model.state_dict().values(), strict=True):
+        assert torch.equal(one, other)
+    uncompensated = Recipe("digits_vit_small", (Step.of("head_mlp_taylor", ratio=0.5, compensate=False),))
+    compress(uncompensated)
+    assert len(counted) == 3, "other knobs, other scores"

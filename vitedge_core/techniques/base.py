@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from enum import Enum
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,8 @@ from vitedge_core.datasets.batch import Batch
 from vitedge_core.errors import Cancelled, VitEdgeError
 from vitedge_core.plan import Plan
 from vitedge_core.recipe import Scalar, Step
+
+Found = TypeVar("Found")
 
 
 class Family(Enum):
@@ -139,6 +141,7 @@ class Context:
     stream: endless labelled training batches, from a seed; None where there is no training data.
     teacher: gives a trained teacher by name ("" is the uncompressed model), on the same classes.
     generator: the only source of randomness. report: share done in 0..1 and a sentence. cancelled: asked often.
+    shared: what was found out about the model before this step, None where nothing is kept.
     """
 
     images: Tensor
@@ -148,6 +151,18 @@ class Context:
     generator: torch.Generator = field(default_factory=lambda: torch.Generator().manual_seed(0))
     report: Callable[[float, str], None] = lambda share, sentence: None
     cancelled: Callable[[], bool] = lambda: False
+    shared: dict[Any, Any] | None = None
+
+    def once(self, key: object, compute: Callable[[], Found]) -> Found:
+        """What `compute` finds out about the model as it is before this step: kept for steps on the same beginnings.
+
+        It must depend on nothing but the model, the calibration images and `key`, and draw no random number.
+        """
+        if self.shared is None:
+            return compute()
+        if key not in self.shared:
+            self.shared[key] = compute()
+        return self.shared[key]
 
     def check_cancelled(self) -> None:
         """Stop here if the user asked for it."""

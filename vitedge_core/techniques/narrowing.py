@@ -105,10 +105,13 @@ class Narrowing(Technique):
     def _means(self, model: nn.Module, handles: Sequence[BlockHandle], context: Context) -> list[Inner] | None:
         if not self.compensate:
             return None
-        return inner_means(model, handles, context.images, context.ticker("Averaging what is to be removed"))
+        tick = context.ticker("Averaging what is to be removed")
+        return context.once("inner means", lambda: inner_means(model, handles, context.images, tick))
 
     def _choose(self, model: nn.Module, handles: Sequence[BlockHandle], context: Context) -> dict[str, Kept]:
-        scores = self.scores(model, handles, self._means(model, handles, context), context)
+        alike = replace(self, ratio=0.0, heads=True, mlp=True, ranking=PER_LAYER, kept=None, zeros=())
+        means = self._means(model, handles, context)
+        scores = context.once(alike, lambda: self.scores(model, handles, means, context))
         heads = [score.heads for score in scores]
         hidden = [score.hidden for score in scores]
         stay_heads = best(heads, self.ratio * self.heads, LEAST_HEADS, self.ranking)
