@@ -59,6 +59,7 @@ UNTRAINED = {
 }
 EAGER, FLOAT, CALL = "eager float32", "OpenVINO float32", "a call that does nothing"
 Samples = NDArray[np.float64]
+_PRODUCTS = {"MatMul", "ScaledDotProductAttention"}
 Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
@@ -111,7 +112,7 @@ def int8(model: nn.Module, images: Tensor, smooth: float | None) -> Any:
 
     nncf.set_log_level(40)
     floating = graph(for_engines(model), images[:1])
-    products = [op for op in floating.get_ops() if op.get_type_name() == "MatMul" and not _has_weight(op)]
+    products = [op for op in floating.get_ops() if op.get_type_name() in _PRODUCTS and not _has_weight(op)]
     alpha = -1.0 if smooth is None else smooth
     return nncf.quantize(
         floating,

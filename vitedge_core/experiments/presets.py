@@ -8,13 +8,17 @@ from dataclasses import dataclass
 from vitedge_core.compress import plan_recipe, spelled_out
 from vitedge_core.datasets.sets import DIGITS, open_images
 from vitedge_core.errors import VitEdgeError
-from vitedge_core.experiments.winners import FOUR, SIX, WINNERS
+from vitedge_core.experiments.winners import FIVE, FOUR, SIX, WINNERS
 from vitedge_core.models.trained import shipped
 from vitedge_core.plan import Plan
 from vitedge_core.recipe import Recipe, Step
 
 WORDS = {
     SIX: ("Six narrow blocks, trained for long", "Half of the heads and a quarter of the neurons stay."),
+    FIVE: (
+        "Five narrow blocks, cut and trained twice",
+        "The six narrow blocks without one of them and with fewer neurons.",
+    ),
     FOUR: ("Four blocks, trained for long", "Half of the heads and neurons of four of six blocks stay."),
 }
 RATIOS = tuple(round(0.05 * i, 2) for i in range(1, 19))
