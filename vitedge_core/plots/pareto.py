@@ -152,9 +152,9 @@ def _labels(figure: go.Figure, marks: Sequence[Mark]) -> None:
     """Words above a few marks; one trace, because Plotly checks all annotations anew for each that is added."""
     if marks:
         figure.add_scatter(
-            x=[mark.cost[0] for mark in marks], y=[mark.gain[2] for mark in marks], mode="text", cliponaxis=False,
+            x=[mark.cost[0] for mark in marks], y=[mark.gain[2] for mark in marks], mode="text", name="Labels",
             text=[mark.label for mark in marks], textposition="top left", textfont={"size": 11, "color": GREY},
-            hoverinfo="skip", showlegend=False,
+            cliponaxis=False, hoverinfo="skip", showlegend=False,
         )  # fmt: skip
 
 
