@@ -300,7 +300,7 @@ class _Memory:
         with self._lock:
             found = self._beside.setdefault((prefix.digest, images), {})
             self._beside.move_to_end((prefix.digest, images))
-            while len(self._beside) > 16:
+            while len(self._beside) > 64:
                 self._beside.popitem(last=False)
             return found
 

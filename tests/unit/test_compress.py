@@ -336,3 +336,22 @@ def test_scores_of_units_are_computed_once_for_every_ratio(monkeypatch):
     uncompensated = Recipe("digits_vit_small", (Step.of("head_mlp_taylor", ratio=0.5, compensate=False),))
     compress(uncompensated)
     assert len(counted) == 3, "other knobs, other scores"
+
+
+def test_activations_are_watched_once_for_any_bits_of_the_weights(monkeypatch):
+    from vitedge_core.surgery import rounding
+
+    watched = []
+    observe = rounding._observe
+    monkeypatch.setattr(rounding, "_observe", lambda *given: watched.append(1) or observe(*given))
+    steps = [Step.of("uniform_ptq", w_bits=bits, a_bits=8) for bits in (8, 4)]
+    recipes = [Recipe("digits_vit_small", (step,)) for step in steps]
+    subject._memory.clear()
+    together = [compress(recipe) for recipe in recipes]
+    assert len(watched) == 1
+    subject._memory.clear()
+    alone = compress(recipes[1])
+    for one, other in zip(alone.model.state_dict().values(), together[1].model.state_dict().values(), strict=True):
+        assert torch.equal(one, other)
+    compress(Recipe("digits_vit_small", (Step.of("uniform_ptq", w_bits=4, a_bits=6),)))
+    assert len(watched) == 3, "other bits of the activations, other grids"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +20,7 @@ BATCH = 32
 PAIR = 8  # bytes of the step and the zero point of an activation, as the file stores them
 _OFFSETS = '"data_offsets":[1234567,1234567]'
 Tick = Callable[[float, str], None]
+Once = Callable[[object, Callable[[], Any]], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,7 @@ class Rounding:
 
     def carry_out(
         self, model: nn.Module, sites: Sequence[Site], images: Callable[[], Tensor], generator: torch.Generator,
-        tick: Tick,
+        tick: Tick, once: Once = lambda key, compute: compute(),
     ) -> None:  # fmt: skip
         """Replace layers, watch the calibration images pass, and put grids where the watchers were; in place.
 
@@ -76,33 +79,45 @@ class Rounding:
             model: In eval mode.
             sites: What is rounded.
             images: Gives the calibration images [n, 3, height, width]; only asked where activations are rounded.
-            generator: Draws the sample of activations.
+            generator: Its seed draws the sample of activations.
             tick: Called with the share done and a sentence; may raise to stop.
+            once: Finds by a key what was computed before for the same model and images. Activations are watched on
+                float weights, so their grids are the same for any bits of the weights.
         """
         watched: dict[str, int] = {}
         for site in sites:
             watched |= _place(model, site)
-        batches = images().split(BATCH) if watched else ()  # weights alone need no images
         model.eval()
-        for path in watched:
-            put(model, path, Watch(generator, len(batches)))
-        _observe(model, batches, tick)
-        self._settle(model, watched, sites, tick)
+        if watched:
+            seed = generator.initial_seed()
+            key = ("activation grids", self.a_scheme, self.observer, seed, tuple(watched.items()))
+            grids = once(key, lambda: self._watch(model, watched, images().split(BATCH), seed, tick))
+            for path, grid in grids.items():
+                put(model, path, copy.deepcopy(grid))
+        self._round_weights(model, [site for site in sites if site.w_bits < FLOAT], tick)
 
-    @torch.no_grad()
-    def _settle(self, model: nn.Module, watched: dict[str, int], sites: Sequence[Site], tick: Tick) -> None:
-        """Turn watchers into grids and give each weight its own."""
-        for path, bits in watched.items():
+    def _watch(
+        self, model: nn.Module, watched: dict[str, int], batches: Sequence[Tensor], seed: int, tick: Tick
+    ) -> dict[str, nn.Module]:
+        """The grids of activations by path, nothing where none passed; leaves watchers in their places."""
+        generator = torch.Generator().manual_seed(seed)
+        watches = {path: Watch(generator, len(batches)) for path in watched}
+        for path, watch in watches.items():
+            put(model, path, watch)
+        _observe(model, batches, tick)
+        grids: dict[str, nn.Module] = {}
+        for path, watch in watches.items():
             tick(0.5, "Fitting activations")
-            watch = model.get_submodule(path)
-            assert isinstance(watch, Watch)
-            put(model, path, watch.grid(bits, self.a_scheme, self.observer) or nn.Identity())
-        weighted = [site for site in sites if site.w_bits < FLOAT]
-        for number, site in enumerate(weighted):
-            tick(0.5 + 0.5 * number / len(weighted), "Fitting weights")
+            grids[path] = watch.grid(watched[path], self.a_scheme, self.observer) or nn.Identity()
+        return grids
+
+    def _round_weights(self, model: nn.Module, sites: Sequence[Site], tick: Tick) -> None:
+        for number, site in enumerate(sites):
+            tick(0.5 + 0.5 * number / len(sites), "Fitting weights")
             layer = model.get_submodule(site.path)
             assert isinstance(layer, Quantised)
-            layer.weight_grid = self.weight_grid(layer.weight, site.w_bits)
+            with torch.no_grad():
+                layer.weight_grid = self.weight_grid(layer.weight, site.w_bits)
 
     def weight_grid(self, weight: Tensor, bits: int) -> Grid:
         """The grid of a weight [outputs, ...]."""
