@@ -71,7 +71,7 @@ class Rounding:
 
     def carry_out(
         self, model: nn.Module, sites: Sequence[Site], images: Callable[[], Tensor], generator: torch.Generator,
-        tick: Tick, once: Once = lambda key, compute: compute(),
+        tick: Tick, *, once: Once = lambda key, compute: compute(),
     ) -> None:  # fmt: skip
         """Replace layers, watch the calibration images pass, and put grids where the watchers were; in place.
 

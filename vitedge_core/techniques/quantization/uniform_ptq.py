@@ -148,7 +148,9 @@ class UniformPtq(Technique):
         if sites is None:
             sites = self.decide(model, trace_model(model, image=_image_size(context.images)), context).sites
         assert sites is not None
-        self._rounding.carry_out(model, sites, lambda: context.images, context.generator, context.tick, context.once)
+        self._rounding.carry_out(
+            model, sites, lambda: context.images, context.generator, context.tick, once=context.once
+        )
         return model
 
     @property
