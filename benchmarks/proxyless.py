@@ -12,6 +12,9 @@ from __future__ import annotations
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import optuna
 import torch

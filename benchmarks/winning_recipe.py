@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vitedge_core.backends.base import Source
-from vitedge_core.backends.openvino import OpenVinoInt8
+from vitedge_core.backends.openvino import OpenVinoInt8, overflow_fix
 from vitedge_core.compress import compress, context_for, default_images, load_trained
 from vitedge_core.convert.engine_form import for_engines
 from vitedge_core.datasets.sets import DIGITS, LabelledImages, open_images
@@ -121,6 +121,7 @@ def int8(model: nn.Module, images: Tensor, smooth: float | None) -> Any:
         model_type=nncf.ModelType.TRANSFORMER,
         ignored_scope=nncf.IgnoredScope(names=[op.get_friendly_name() for op in products]),
         advanced_parameters=nncf.AdvancedQuantizationParameters(
+            overflow_fix=overflow_fix(),
             activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX,
             smooth_quant_alphas=nncf.AdvancedSmoothQuantParameters(matmul=alpha, convolution=-1.0),
         ),

@@ -6,6 +6,7 @@ exports; engines whose building takes long, and the rest of the methods on the r
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import itertools
 import logging
@@ -210,10 +211,13 @@ def test_most_products_are_really_integer_ones(own_scales, key):
     assert integer[0] >= 4 * len(plan.blocks)
 
 
-def test_the_file_has_the_scales_of_the_grids():
+@pytest.mark.parametrize("cut_off", [False, True])
+def test_the_file_has_the_scales_of_the_grids(monkeypatch, cut_off):
+    """In signed codes, or in unsigned ones for a processor that would cut sums of others off."""
     import onnx
     from onnx.numpy_helper import to_array
 
+    monkeypatch.setattr(converter, "cuts_sums_off", lambda: cut_off)
     model, _ = compressed("plain", "uniform_ptq")
     proto = converter.integer_onnx(model, tiny.images(1))
     onnx.checker.check_model(proto)
@@ -230,10 +234,22 @@ def test_the_file_has_the_scales_of_the_grids():
     for _, layer in quantised_layers(model):
         rounded = layer.weight_grid(layer.weight).detach().numpy()
         shape = (-1, *(1,) * (rounded.ndim - 1))
-        restored = (codes.astype(np.float32) * step.reshape(shape) for codes, step in (pair[:2] for pair in weights)
-                    if codes.shape == rounded.shape)  # fmt: skip
+        restored = ((codes.astype(np.float32) - zero.reshape(shape)) * step.reshape(shape)
+                    for codes, step, zero in weights if codes.shape == rounded.shape)  # fmt: skip
         assert any(np.array_equal(rounded, values) for values in restored)
-        assert all(codes.dtype == np.int8 for codes, *_ in weights)
+        assert all(codes.dtype == (np.uint8 if cut_off else np.int8) for codes, *_ in weights)
+
+
+@pytest.mark.parametrize("key", FIXED)
+def test_unsigned_codes_are_exact_on_every_processor(monkeypatch, key):
+    """A network whose sums of products are large: signed codes would be cut off where there is no VNNI."""
+    monkeypatch.setattr(converter, "cuts_sums_off", lambda: True)
+    model, plan = compressed("plain", "uniform_ptq")
+    loud = copy.deepcopy(model)
+    for _, layer in quantised_layers(loud):
+        with torch.no_grad():
+            layer.weight.copy_(127 * layer.weight_grid.step * layer.weight.sign())
+    agrees(built(engine(key), loud, plan), loud, OWN_SCALES, 5, 9)
 
 
 def test_integers_make_the_file_smaller():

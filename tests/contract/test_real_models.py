@@ -36,8 +36,8 @@ def context(plan: Plan, teacher: torch.nn.Module) -> Context:
 
 def check(name: str, key: str) -> None:
     model, plan = load(name).model, trace(name)
-    brief = {"images": 16, "seconds": 60} if key == "soft_logits" else {}
-    found = technique(key).from_knobs(brief)
+    method = technique(key)
+    found = method.from_knobs({"images": 16, "seconds": 60} if method.card.trains else {})
     if why := found.supports(plan):
         pytest.skip(why)
     assert claimed(plan) == counted(model, plan)

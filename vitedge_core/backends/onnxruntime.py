@@ -27,6 +27,7 @@ from vitedge_core.backends.base import (
     needs_no_rounding,
 )
 from vitedge_core.convert.onnx import BATCH, IMAGES, OPSET, float_onnx, integer_onnx
+from vitedge_core.convert.processor import EXACT_SUMS, cuts_sums_off
 from vitedge_core.convert.quiet import first_line, quietly
 from vitedge_core.errors import VitEdgeError
 from vitedge_core.plan import Plan
@@ -129,14 +130,15 @@ class OnnxRuntimeDynamic(OnnxRuntime):
         def convert(folder: Path) -> Path:
             target = folder / "dynamic.onnx"
             quantize_dynamic(
-                proto, target, op_types_to_quantize=["MatMul", "Gemm"], per_channel=True, weight_type=QuantType.QInt8
-            )
+                proto, target, op_types_to_quantize=["MatMul", "Gemm"], per_channel=True,
+                weight_type=QuantType.QUInt8 if cuts_sums_off() else QuantType.QInt8,
+            )  # fmt: skip
             return target
 
         return _rewritten(convert, source, self.title)
 
     def _facts(self, proto: ModelProto, content: bytes) -> tuple[str, ...]:
-        return (_int8_share(proto, content), "scales of activations are found in every pass")
+        return (_int8_share(proto, content), "scales of activations are found in every pass", *_sums())
 
 
 @dataclass(frozen=True)
@@ -172,7 +174,7 @@ class OnnxRuntimeStatic(OnnxRuntime):
         return _rewritten(lambda folder: _calibrated(proto, images, folder), source, self.title)
 
     def _facts(self, proto: ModelProto, content: bytes) -> tuple[str, ...]:
-        return (_int8_share(proto, content), "scales of activations are fixed in the file")
+        return (_int8_share(proto, content), "scales of activations are fixed in the file", *_sums())
 
 
 class _Feed:
@@ -201,7 +203,7 @@ def _calibrated(proto: ModelProto, images: _Feed, folder: Path) -> Path:
     target, reader = folder / "static.onnx", cast("CalibrationDataReader", images)
     quantize_static(
         proto, target, reader, quant_format=QuantFormat.QDQ, op_types_to_quantize=["Gemm"], per_channel=True,
-        activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
+        activation_type=QuantType.QUInt8, weight_type=QuantType.QUInt8 if cuts_sums_off() else QuantType.QInt8,
     )  # fmt: skip
     return target
 
@@ -258,6 +260,10 @@ def _int8_share(proto: ModelProto, content: bytes) -> str:
         kinds = Counter(node.op_type for node in onnx.load(path, load_external_data=False).graph.node)
     integer = sum(kinds[kind] for kind in _INTEGER)
     return f"{integer} of {integer + sum(kinds[kind] for kind in _PRODUCTS)} matrix products run in int8"
+
+
+def _sums() -> tuple[str, ...]:
+    return (EXACT_SUMS,) if cuts_sums_off() else ()
 
 
 ENGINES = (OnnxRuntime(), OnnxRuntimeDynamic(), OnnxRuntimeStatic())

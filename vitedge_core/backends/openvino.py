@@ -29,6 +29,7 @@ from vitedge_core.backends.base import (
 )
 from vitedge_core.convert.engine_form import for_engines
 from vitedge_core.convert.onnx import float_onnx, integer_onnx
+from vitedge_core.convert.processor import EXACT_SUMS, HALF_RANGE, cuts_sums_off
 from vitedge_core.convert.quiet import first_line, quietly
 from vitedge_core.errors import VitEdgeError
 from vitedge_core.plan import Plan
@@ -161,9 +162,9 @@ class OpenVinoInt8(OpenVino):
     def _graph(self, source: Source) -> tuple[Any, tuple[str, ...]]:
         if source.plan.quantised:
             proto = integer_onnx(for_engines(source.model), source.example, source.cancelled)
-            return _read(proto), ("the recipe's own scales",)
+            return _read(proto), ("the recipe's own scales", *((EXACT_SUMS,) if cuts_sums_off() else ()))
         model = _read(float_onnx(for_engines(source.model), source.example, source.cancelled))
-        return _calibrated(model, source), ("scales by NNCF",)
+        return _calibrated(model, source), ("scales by NNCF", *((HALF_RANGE,) if cuts_sums_off() else ()))
 
 
 @dataclass(frozen=True)
@@ -233,11 +234,19 @@ def _calibrated(model: Any, source: Source) -> Any:
             return nncf.quantize(
                 model, nncf.Dataset(_Watched(images, source), asked), subset_size=len(images),
                 preset=nncf.QuantizationPreset.MIXED, model_type=nncf.ModelType.TRANSFORMER if attends else None,
+                advanced_parameters=nncf.AdvancedQuantizationParameters(overflow_fix=overflow_fix()),
             )  # fmt: skip
     except VitEdgeError:
         raise
     except Exception as error:
         raise _cannot_round(error) from error
+
+
+def overflow_fix() -> Any:
+    """NNCF's word for weights in half of the range where this processor would cut sums of products off."""
+    from nncf.quantization.advanced_parameters import OverflowFix
+
+    return OverflowFix.ENABLE if cuts_sums_off() else OverflowFix.FIRST_LAYER
 
 
 class _Watched:

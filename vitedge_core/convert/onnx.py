@@ -16,6 +16,7 @@ from timm.layers.linear import Linear as TimmLinear
 from torch import Tensor, nn
 
 from vitedge_core.convert.plain import activation_grids, in_floats, own_copy
+from vitedge_core.convert.processor import cuts_sums_off
 from vitedge_core.convert.quiet import first_line, quietly, stop_if
 from vitedge_core.errors import VitEdgeError
 from vitedge_core.surgery.grid import SYMMETRIC, Grid
@@ -48,6 +49,9 @@ def float_onnx(model: nn.Module, example: Tensor, cancelled: Callable[[], bool] 
 def integer_onnx(model: nn.Module, example: Tensor, cancelled: Callable[[], bool] = lambda: False) -> ModelProto:
     """The model with its own 8-bit grids as pairs of QuantizeLinear and DequantizeLinear; what is float stays float.
 
+    On a processor that would cut sums off, all codes are unsigned, with a zero point of 128 where they are symmetric;
+    the values stay.
+
     Args:
         model: On the CPU, in eval mode; it is not changed.
         example: Prepared images [n, 3, height, width]; their size is fixed in the file, their number is not.
@@ -58,20 +62,22 @@ def integer_onnx(model: nn.Module, example: Tensor, cancelled: Callable[[], bool
         Cancelled: `cancelled` said so.
     """
     copied = own_copy(model)
-    _write_integers(copied)
+    _write_integers(copied, unsigned=cuts_sums_off())
     return _exported(copied, example, cancelled)
 
 
-def _write_integers(model: nn.Module) -> None:
+def _write_integers(model: nn.Module, *, unsigned: bool) -> None:
     """Put layers that carry integers where those with grids are; in place."""
     for path, layer in list(quantised_layers(model)):
         grid = layer.weight_grid
         if isinstance(grid, Grid):
             _check(path, grid)
-            put(model, path, _IntegerLinear(layer) if isinstance(layer, QuantLinear) else _IntegerConv(layer))
+            weight = _Weight(layer.weight, grid, unsigned=unsigned)
+            linear = isinstance(layer, QuantLinear)
+            put(model, path, _IntegerLinear(layer, weight) if linear else _IntegerConv(layer, weight))
     for path, grid in list(activation_grids(model)):
         _check(path, grid)
-        put(model, path, _Pair(grid))
+        put(model, path, _Pair(grid, unsigned=unsigned))
 
 
 def _check(path: str, grid: Grid) -> None:
@@ -88,11 +94,14 @@ class _Codes(nn.Module):
     step: Tensor
     zero: Tensor
 
-    def __init__(self, grid: Grid) -> None:
+    def __init__(self, grid: Grid, *, unsigned: bool) -> None:
         super().__init__()
-        self.integers = torch.int8 if grid.scheme == SYMMETRIC else torch.uint8
+        signed = grid.scheme == SYMMETRIC and not unsigned
+        self.integers = torch.int8 if signed else torch.uint8
+        self.lowest = grid.low if signed else 0
         self.register_buffer("step", grid.step.flatten() if grid.step.dim() else grid.step.clone())
-        self.register_buffer("zero", grid.zero.to(self.integers).reshape(self.step.shape))
+        zero = grid.zero - grid.low + self.lowest
+        self.register_buffer("zero", zero.to(self.integers).reshape(self.step.shape))
 
     def dequantised(self, codes: Tensor) -> Tensor:
         """Integers, with a step for each row where there are several -> floats of the same shape."""
@@ -115,9 +124,9 @@ class _Weight(_Codes):
 
     codes: Tensor
 
-    def __init__(self, weight: Tensor, grid: Grid) -> None:
-        super().__init__(grid)
-        self.register_buffer("codes", (grid.codes(weight) + grid.low).to(self.integers))
+    def __init__(self, weight: Tensor, grid: Grid, *, unsigned: bool) -> None:
+        super().__init__(grid, unsigned=unsigned)
+        self.register_buffer("codes", (grid.codes(weight) + self.lowest).to(self.integers))
 
     def forward(self) -> Tensor:
         """The rounded weight."""
@@ -127,12 +136,10 @@ class _Weight(_Codes):
 class _IntegerLinear(nn.Module):
     """A linear layer as Gemm on rows, the form of which ONNX Runtime makes one integer product."""
 
-    def __init__(self, host: QuantLinear) -> None:
+    def __init__(self, host: QuantLinear, weight: _Weight) -> None:
         super().__init__()
-        assert isinstance(host.weight_grid, Grid)
         self.input_grid, self.outputs = host.input_grid, host.out_features
-        self.weight = _Weight(host.weight, host.weight_grid)
-        self.bias = host.bias
+        self.weight, self.bias = weight, host.bias
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., inputs] -> [..., outputs]."""
@@ -160,11 +167,9 @@ class _RowsLinear(nn.Module):
 class _IntegerConv(nn.Module):
     """A convolution with integer weights."""
 
-    def __init__(self, host: QuantConv) -> None:
+    def __init__(self, host: QuantConv, weight: _Weight) -> None:
         super().__init__()
-        assert isinstance(host.weight_grid, Grid)
-        self.input_grid, self.weight = host.input_grid, _Weight(host.weight, host.weight_grid)
-        self.host = host
+        self.input_grid, self.weight, self.host = host.input_grid, weight, host
         host.input_grid = host.weight_grid = nn.Identity()
         self.bias = host.bias
 
