@@ -178,6 +178,7 @@ def test_several_threads_may_use_it(typical, key):
     assert all(results)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", KEYS)
 def test_it_can_be_exported(typical, key):
     _, model, plan = typical
@@ -225,7 +226,7 @@ MUST_COMPOSE = {"plain": _ANYWHERE | _ON_PLAIN, "swin": _ANYWHERE}
 PAIRS = list(itertools.product(KEYS, KEYS))
 
 
-@pytest.mark.parametrize("name", ["plain", "swin"])
+@pytest.mark.parametrize("name", ["plain", pytest.param("swin", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("first", "second"), PAIRS, ids=[f"{a}-then-{b}" for a, b in PAIRS])
 def test_two_in_a_row(name, first, second):
     """Every pair either composes, counted exactly, or the second says in a sentence why it cannot follow."""

@@ -1,7 +1,7 @@
 """Every engine says what the eager model says, or says in a sentence why it cannot.
 
-A new engine is tested here the moment it is listed, on the networks and methods of `CASES`. What is quick shares its
-exports; engines whose building takes long, and the rest of the methods on the rest of the networks, are slow tests.
+A new engine is tested here the moment it is listed, on the networks and methods of `cases`. Each network is exported
+once for all engines; an export takes seconds, so all but two are slow tests.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ from vitedge_core.surgery.replace import grids, quantised_layers
 
 SENTENCE = re.compile(r"\w.{20,300}[.!\w)]")
 UNTOUCHED = ""
-QUICK_HERE = (("plain", UNTOUCHED), ("plain", "uniform_ptq"))  # in every engine that does not take long
-QUICK_FLOAT = (("plain", "tome"), ("swin", UNTOUCHED))  # in the float32 ones
+QUICK_HERE = {"onnxruntime": UNTOUCHED, "openvino-int8": "uniform_ptq"}  # on the plain network; each takes an export
+LONG_ONES = (("plain", UNTOUCHED), ("plain", "uniform_ptq"), ("plain", "tome"), ("swin", UNTOUCHED))
 MILD: dict[str, dict[str, Scalar]] = {
     "tome": {"r": 2},
     "soft_logits": {"images": 16, "seconds": 20},
@@ -135,12 +135,12 @@ METHODS = (UNTOUCHED, *(cls.card.key for cls in techniques()))
 def cases() -> Iterator[Any]:
     """Engine, network, method."""
     for which, host, key in itertools.product(ENGINES, tiny.HOSTS, METHODS):
-        here = (host, key) in QUICK_HERE or ((host, key) in QUICK_FLOAT and which.key in EXACT)
+        here = host == "plain" and QUICK_HERE.get(which.key) == key
         typical = host in {"plain", "swin"} or key in {UNTOUCHED, "uniform_ptq", "tome"}
-        if which.waits and (host, key) not in {*QUICK_HERE, *QUICK_FLOAT}:
+        if which.waits and (host, key) not in LONG_ONES:
             continue  # a minute each
         if typical:
-            marks = () if here and not which.waits else (pytest.mark.slow,)
+            marks = () if here else (pytest.mark.slow,)
             yield pytest.param(which, host, key, marks=marks, id=f"{which.key}-{host}-{key or 'untouched'}")
 
 
@@ -179,6 +179,7 @@ def own_scales() -> dict[str, Artefact]:
     return {key: built(engine(key), model, plan) for key in FIXED}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ["onnxruntime", "openvino"])
 def test_two_threads_may_use_one_artefact(float_ones, key):
     """Each with a runner of its own."""
@@ -201,6 +202,7 @@ def test_two_threads_may_use_one_artefact(float_ones, key):
     assert all(right)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", FIXED)
 def test_most_products_are_really_integer_ones(own_scales, key):
     """Counted in the graph that is carried out: four linear layers of each block at least."""
@@ -211,6 +213,7 @@ def test_most_products_are_really_integer_ones(own_scales, key):
     assert integer[0] >= 4 * len(plan.blocks)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cut_off", [False, True])
 def test_the_file_has_the_scales_of_the_grids(monkeypatch, cut_off):
     """In signed codes, or in unsigned ones for a processor that would cut sums of others off."""
@@ -240,6 +243,7 @@ def test_the_file_has_the_scales_of_the_grids(monkeypatch, cut_off):
         assert all(codes.dtype == (np.uint8 if cut_off else np.int8) for codes, *_ in weights)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", FIXED)
 def test_unsigned_codes_are_exact_on_every_processor(monkeypatch, key):
     """A network whose sums of products are large: signed codes would be cut off where there is no VNNI."""
@@ -252,6 +256,7 @@ def test_unsigned_codes_are_exact_on_every_processor(monkeypatch, key):
     agrees(built(engine(key), loud, plan), loud, OWN_SCALES, 5, 9)
 
 
+@pytest.mark.slow
 def test_integers_make_the_file_smaller():
     float_model, _ = compressed("plain", UNTOUCHED)
     model, _ = compressed("plain", "uniform_ptq")
@@ -282,6 +287,7 @@ def test_int8_needs_both_sides(key):
     assert "8-bit activations" in str(engine(key).supports(plan))
 
 
+@pytest.mark.slow
 def test_few_bits_of_weights_are_numbers_like_others_to_a_float_engine():
     model = tiny.network("plain")
     method = technique("uniform_ptq").from_knobs({"w_bits": 3, "a_bits": 32})
@@ -312,6 +318,7 @@ class Undecided(nn.Module):
         return rows if rows.sum() > 0 else rows * 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", PROMPT, ids=lambda which: which.key)
 def test_a_model_that_it_cannot_follow_is_told_in_a_sentence(which):
     plan = tiny.plan_of(tiny.network("plain"))
@@ -327,6 +334,7 @@ def test_a_graph_that_it_cannot_run_is_told_in_a_sentence():
             ort.OrtArtefact(content, (), 0.0).open()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", PROMPT, ids=lambda which: which.key)
 def test_cancelling_leaves_no_file(which, monkeypatch, tmp_path):
     """Asked to stop at any moment it raises, and the folder of temporary files is empty."""
@@ -347,6 +355,7 @@ def test_cancelling_leaves_no_file(which, monkeypatch, tmp_path):
     assert same(before, state_of(model))
 
 
+@pytest.mark.slow
 def test_an_export_asks_before_and_after(shared_exports):
     """A shared export does not, so here is one that is not."""
     model = tiny.network("convnet")
@@ -356,6 +365,7 @@ def test_an_export_asks_before_and_after(shared_exports):
             shared_exports(model, tiny.images(1), lambda q=questions, m=moment: next(q) >= m)
 
 
+@pytest.mark.slow
 def test_calibration_images_are_asked_for_only_where_they_are_needed(own_scales, float_ones):
     model, plan = compressed("plain", UNTOUCHED)
     asked: list[int] = []
@@ -371,6 +381,7 @@ def test_calibration_images_are_asked_for_only_where_they_are_needed(own_scales,
         assert (which.own_step(plan) is None) == (which.key in EXACT)
 
 
+@pytest.mark.slow
 def test_nothing_of_the_process_is_left_changed(capfd):
     """Not a level of a logger, a filter of warnings, a number of threads or the mode of gradients; nothing printed."""
     import nncf  # noqa: F401  its first import sets the level of its own logger
@@ -392,12 +403,14 @@ def _process() -> tuple[object, ...]:
     return levels, torch.get_num_threads(), torch.is_grad_enabled(), len(warnings.filters), random
 
 
+@pytest.mark.slow
 def test_the_precision_of_openvino_is_what_was_asked_for(float_ones):
     assert any("f32" in fact for fact in float_ones["openvino"].facts)
     compiled = float_ones["openvino"].compiled(1, 1)  # type: ignore[attr-defined]
     assert compiled.get_property("INFERENCE_PRECISION_HINT").to_string() == "f32"
 
 
+@pytest.mark.slow
 def test_progress_grows_and_ends_at_one():
     model, plan = compressed("plain", UNTOUCHED)
     for which in PROMPT:

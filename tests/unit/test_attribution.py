@@ -82,7 +82,7 @@ def test_occlusion_is_the_fall_of_the_logit_under_each_square():
     assert float(found.values[1, 2]) == pytest.approx(fall, abs=1e-5)
 
 
-@pytest.mark.parametrize("host", ["plain", "distilled", "registers", "swin"])
+@pytest.mark.parametrize("host", ["plain", "distilled", "registers", pytest.param("swin", marks=pytest.mark.slow)])
 def test_all_that_crosses_a_block_sums_to_the_change_of_the_logit(host, monkeypatch):
     """Near grey a norm turns noise into a picture, so that the way there takes many steps."""
     model, image = smooth(host), tiny.images(1)

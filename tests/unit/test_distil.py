@@ -260,6 +260,7 @@ def test_the_verdict_needs_an_interval_that_leaves_zero_out(low, high, words):
     assert words in Result("mine/x", one, one, one, gain, None, 1, 64, {}).verdict
 
 
+@pytest.mark.slow
 def test_any_small_timm_classifier_can_begin_from_nothing(small_sets, teacher):
     settings = Settings(teacher, "mobilenetv3_small_050", start="scratch", images=64, seconds=600)
     result = distil_job.run_job(settings, "distil-test-2")

@@ -156,6 +156,7 @@ def test_every_form_says_what_it_is():
         form("onx")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ["package", "onnx"])
 def test_a_pruned_model_comes_back_from_its_file(pruned, tmp_path, key):
     comes_back(pruned, key, tmp_path, FLOATS.difference)

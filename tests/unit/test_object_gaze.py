@@ -35,6 +35,7 @@ def compare(before, after, **more):
     return object_gaze(BASE, before, after, open_images("digits"), preprocessing(BASE), **given)
 
 
+@pytest.mark.slow
 def test_the_bundled_model_points_at_the_object_far_beyond_chance():
     model = load_trained(BASE)
     found = compare(model, model, limit=40, curve_images=12)

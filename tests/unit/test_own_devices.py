@@ -239,6 +239,7 @@ def test_the_lower_quartile_is_a_sample_with_a_quarter_below(samples):
     assert sum(other < value for other in samples) <= len(samples) / 4
 
 
+@pytest.mark.slow
 def test_calibrating_needs_torch_and_timm_only():
     """The verb in a Python where everything else that VitEdge uses cannot be imported."""
     blocked = ("streamlit", "plotly", "sklearn", "optuna", "captum", "fvcore", "pandas", "scipy", "altair")

@@ -134,6 +134,7 @@ def test_times_of_paths_are_those_of_their_plans(bits):
     assert latency.seconds() == pytest.approx(roofline_seconds(narrowed, PI), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_the_expected_time_is_the_mean_of_the_paths():
     _, _, latency = searched(bits=True)
     drawn = []
@@ -186,6 +187,7 @@ def test_the_same_seed_chooses_the_same_path():
     assert any(one.bits == (FLOAT,) * 4 for _, one in found[0])
 
 
+@pytest.mark.slow
 def test_time_in_the_loss_makes_paths_shorter(monkeypatch):
     """Without the pressure the chances stay with the wide path."""
     from vitedge_core.techniques.search import proxyless

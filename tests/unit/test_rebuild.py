@@ -53,6 +53,7 @@ def rebuilt(tmp_path_factory):
     return models, load_file(folder / "answers")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(len(RECIPES)), ids=lambda number: name_of(RECIPES[number]))
 def test_it_answers_like_the_model_and_is_as_small(rebuilt, number):
     models, answers = rebuilt

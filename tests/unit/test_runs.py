@@ -157,6 +157,7 @@ for i in range(12):
 """
 
 
+@pytest.mark.slow
 def test_processes_share_one_file(url, pytestconfig):
     """They even create it at the same moment."""
     root = str(pytestconfig.rootpath)

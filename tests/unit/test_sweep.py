@@ -148,6 +148,7 @@ run_sweep(Path({path!r}), "one", {url!r}, measure=Slow())
 """
 
 
+@pytest.mark.slow
 def test_kill_9_loses_only_the_recipe_in_flight(path, url, pytestconfig):
     root = str(pytestconfig.rootpath)
     program = KILLED.format(root=root, path=str(path), url=url)
@@ -212,6 +213,7 @@ class Pretend:
         return {**space.goal.planned(plan), "accuracy": likely(recipe)}, 500
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", [key for key in METHODS if key != "grid"])
 def test_every_method_measures_as_many_different_recipes_as_it_may(path, url, sampler):
     measure = Pretend()
@@ -224,6 +226,7 @@ def test_every_method_measures_as_many_different_recipes_as_it_may(path, url, sa
     assert [d.name for d in study("one", url).directions] == ["MAXIMIZE", "MINIMIZE", "MINIMIZE"]
 
 
+@pytest.mark.slow
 def test_the_same_seed_proposes_the_same(path, tmp_path):
     seen = []
     for number in (1, 2, 3):
@@ -362,6 +365,7 @@ run_sweep(Path({path!r}), "one", {url!r}, measure=Slow())
 """
 
 
+@pytest.mark.slow
 def test_processes_share_a_sweep_and_the_others_finish_what_a_killed_one_began(path, url, pytestconfig):
     ratios = Axis(0, "ratio", tuple(i / 20 for i in range(1, 11)))
     space = Space(RECIPE, (Axis(1, "w_bits", (8, 6, 4)), ratios))

@@ -70,6 +70,7 @@ def test_what_follows_is_carried_out_on_it(shelf, monkeypatch):
     assert compress(longer).last.merges_tokens
 
 
+@pytest.mark.slow
 def test_another_training_or_other_images_are_carried_out(shelf, monkeypatch):
     untrainable(monkeypatch)
     with pytest.raises(AssertionError, match="it trains"):
@@ -93,6 +94,7 @@ def test_a_damaged_file_is_told(shelf, damage):
         compress(RECIPE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", sorted(trained.FOLDER.glob("*.json")), ids=lambda path: path.stem)
 def test_what_comes_with_vitedge_belongs_to_its_recipe(path, monkeypatch):
     """Also when a technique gets another knob: then its card must be written anew, else nobody finds the weights."""
