@@ -65,18 +65,17 @@ def evolved(target: float, seconds: float) -> tuple[Proxyless, int]:
     def tried(trial: optuna.trial.Trial) -> tuple[float, float]:
         shape(trial)
         took = search.latency.seconds()
-        trial.set_user_attr("excess", took / limit - 1)
+        trial.set_constraint("time", took / limit - 1)
         if took > 1.2 * limit:  # hopeless: no image is looked at
             return 1e3, took
         with torch.no_grad():
             return float(F.cross_entropy(search.net(images), labels)), took
 
-    sampler = optuna.samplers.NSGAIISampler(seed=0, constraints_func=lambda trial: (trial.user_attrs["excess"],))
-    study = optuna.create_study(directions=["minimize", "minimize"], sampler=sampler)
+    study = optuna.create_study(directions=["minimize", "minimize"], sampler=optuna.samplers.NSGAIISampler(seed=0))
     start = time.process_time()
     while time.process_time() - start < seconds:
         study.optimize(tried, n_trials=10)
-    fitting = [trial for trial in study.trials if trial.user_attrs["excess"] <= 0 and trial.values[0] < 1e3]
+    fitting = [trial for trial in study.trials if trial.constraints["time"] <= 0 and trial.values[0] < 1e3]
     shape(min(fitting, key=lambda trial: trial.values[0]))
     return replace(Proxyless(target=target), chosen=search.found()), len(study.trials)
 
