@@ -133,6 +133,18 @@ def test_what_strangers_wrote_is_shown_as_it_is():
     assert r"\*odd\* \[link\](http\://x) \$a\$" in images["B"]
 
 
+def test_latencies_of_different_engines_stand_apart_with_a_sentence():
+    first = a_run(0.5, timed=True, machine="here")
+    runs.record(first)
+    runs.record(replace(first, engine="OpenVINO", time=2.0))
+    app = choose(page(), 0, 1)
+    app.button(key="runs-compare").click().run()
+    (row,) = (row for row in app.table[1].value.to_dict("records") if row["Figure"].startswith("Time against"))
+    assert "cannot be compared" in row["B"]
+    assert "≠" not in row["B"]
+    assert "Time against uncompressed: They were measured in different engines" in texts(app)
+
+
 def test_deleting_and_undoing():
     keep((0.5, 0.9, 5e5), (0.2, 0.94, 8e5), (0.3, 0.93, 5e5))
     app = choose(page(), 0, 2)
