@@ -10,7 +10,7 @@ from streamlit.testing.v1 import AppTest
 from tests.unit.test_points import with_cost
 from tests.unit.test_runs import a_run
 from vitedge_core.experiments import run_notes, runs
-from vitedge_core.experiments.run_files import to_csv, to_json
+from vitedge_core.experiments.run_files import WRITERS
 from vitedge_core.experiments.run_list import Entry, entries
 from vitedge_core.recipe import Recipe, Step
 from vitedge_core.ui import cache, measuring
@@ -197,11 +197,13 @@ def test_export_of_what_is_chosen_or_all():
     assert "The chosen ones: 1 run." in texts(app)
 
 
-@pytest.mark.parametrize(("write", "name"), [(to_json, "runs.json"), (to_csv, "runs.csv")])
-def test_importing_a_file(write, name):
+@pytest.mark.parametrize("kind", WRITERS)
+def test_importing_a_file(kind):
     run = a_run(0.4)
     app = page()
-    app.file_uploader[0].set_value((name, write([Entry(run.name, run, ("mine",))]), "text/plain")).run()
+    app.file_uploader[0].set_value(
+        (f"runs.{kind}", WRITERS[kind]([Entry(run.name, run, ("mine",))]), "text/plain")
+    ).run()
     assert not app.exception
     assert [entry.tags for entry in entries()] == [("mine",)]
     assert listed(app)["Evidence"].tolist() == ["imported"]
