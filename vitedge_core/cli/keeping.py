@@ -87,7 +87,7 @@ def _tag(arguments: argparse.Namespace) -> None:
 
 
 def _delete(arguments: argparse.Namespace) -> None:
-    """Delete runs; `runs undo` brings them back."""
+    """Delete runs: they stay in the store, hidden, and `runs undo` brings them back."""
     from vitedge_core.experiments import run_notes
     from vitedge_core.experiments.run_list import entries, picked
 

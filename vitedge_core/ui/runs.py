@@ -142,7 +142,8 @@ def _actions(shown: Sequence[Entry], chosen: Sequence[Entry], known: Sequence[En
         _export(chosen or shown, all_shown=not chosen)
         st.button(
             "Delete", key="runs-delete", icon=":material/delete:", disabled=not chosen, on_click=_delete,
-            args=(names,), help="Deleted runs are hidden everywhere, and can be brought back.",
+            args=(names,), help="Deleted runs are hidden everywhere and can be brought back: they stay in the store, "
+            "with their few kilobytes each.",
         )  # fmt: skip
 
 
