@@ -11,7 +11,7 @@ import pytest
 from fake_engines import MadeUp
 from streamlit.testing.v1 import AppTest
 
-from tests.unit.test_loaded import graph, ir
+from tests.unit.test_loaded import RECIPE, graph, ir, sealed
 from vitedge_core import backends
 from vitedge_core.backends import BASELINE
 from vitedge_core.datasets import wild_digits
@@ -19,6 +19,7 @@ from vitedge_core.errors import Cancelled
 from vitedge_core.experiments import bench_store, engines
 from vitedge_core.recipe import Recipe, Step
 from vitedge_core.ui import benchmark, cache, own_file
+from vitedge_core.ui.recipe_editor import plain
 
 APP = Path(__file__).parents[2] / "app.py"
 HALF = Step.of("head_mlp_magnitude", ratio=0.5, compensate=False)
@@ -29,7 +30,7 @@ def small(monkeypatch, tmp_path):
     """Few images, a store of its own, and nothing that Build measures; it comes first."""
     made = {split: wild_digits.compose(split, 0, count=24) for split in wild_digits.SPLITS}
     monkeypatch.setattr(wild_digits, "load", lambda split="test", count=0, seed=0: made[split])
-    monkeypatch.setattr("vitedge_core.ui.measuring.automatic", lambda recipe, macs: ())
+    monkeypatch.setattr("vitedge_core.ui.measuring.automatic", lambda *_: ())
     monkeypatch.setenv("VITEDGE_STORAGE", f"sqlite:///{tmp_path / 'runs.db'}")
     monkeypatch.setattr(benchmark, "SECONDS", 0.0)
     engines._memory.clear()
@@ -185,7 +186,7 @@ def test_a_file_of_yours_is_measured_beside_pytorch_and_nothing_of_it_is_kept(mo
     for name in ("Accuracy", "Latency against PyTorch"):
         assert " to " in rows[name]["95 % interval"]
         assert "measured" in rows[name]["Evidence"]
-    assert "my-odd-model.onnx" in words(app)
+    assert "my-odd-model.onnx (onnx)." in words(app), "nobody knows what it is"
     assert "says nothing of itself; it is compared with the uncompressed digits\\_vit\\_small" in words(app)
     assert list(scratch.iterdir()) == []
     left = {path for path in tmp_path.rglob("*") if path.is_file()} - before
@@ -206,6 +207,14 @@ def test_the_two_files_of_openvino_come_together(monkeypatch, scratch, tmp_path)
     alone = uploaded(parts[1])
     assert "an .xml of OpenVINO together with its .bin" in alone.error[0].value
     assert not [button for button in alone.button if button.key == "own-file-start"]
+
+
+def test_a_file_of_our_own_says_what_it_is(monkeypatch, scratch):
+    offer(monkeypatch)
+    app = uploaded(("m.onnx", sealed(graph()).SerializeToString()))
+    app.button(key="own-file-start").click().run()
+    said = f"m.onnx (onnx): digits_vit_base, {cache.title_of(RECIPE.steps[0])}: r 4."
+    assert plain(said) in words(finished(app))
 
 
 def test_a_file_that_is_none_is_one_sentence(monkeypatch, scratch):

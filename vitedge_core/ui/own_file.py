@@ -37,11 +37,11 @@ _WHY = (
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What was measured of a file, without the model in it."""
+    """What was measured of a file, without the model in it. recipe: what the file says was done, if it says so."""
 
     name: str
     form: str
-    recipe: Recipe
+    recipe: Recipe | None
     n: int
     figures: Mapping[str, Quantity]
     notes: tuple[str, ...]
@@ -91,7 +91,7 @@ def _work(files: Sequence[UploadedFile], main: str, model: str, images: str | No
             for file in files:
                 place.with_suffix(Path(file.name).suffix.lower()).write_bytes(file.getbuffer())
             found = measure_file(place, images, model=model, report=report, cancelled=cancelled)
-        return Found(place.name, found.loaded.form, found.recipe, found.n, found.figures, found.notes)
+        return Found(place.name, found.loaded.form, found.loaded.recipe, found.n, found.figures, found.notes)
 
     return work
 
@@ -103,8 +103,8 @@ def _safe(name: str) -> str:
 
 
 def _draw(found: Found) -> None:
-    recipe = "; ".join(of_recipe(found.recipe))
-    st.markdown(plain(f"{found.name} ({found.form}): {found.recipe.model}, {recipe}."))
+    said = f": {found.recipe.model}, {'; '.join(of_recipe(found.recipe))}" if found.recipe else ""
+    st.markdown(plain(f"{found.name} ({found.form}){said}."))
     st.table([_row(name, figure) for name, figure in found.figures.items()], border="horizontal", hide_index=True,
              alt=f"Size, accuracy and latency of {found.name} with their intervals.")  # fmt: skip
     st.caption(plain(" ".join((f"Accuracy on {found.n:,} images.", *found.notes))))
