@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import resource
 import sys
 from dataclasses import replace
 
@@ -14,7 +13,7 @@ from hypothesis import strategies as st
 from tests.unit.test_runs import a_run, looking
 from vitedge_core.errors import Cancelled, VitEdgeError
 from vitedge_core.evidence import Evidence
-from vitedge_core.experiments import parquet_process, run_files, run_notes, runs
+from vitedge_core.experiments import run_files, run_notes, runs
 from vitedge_core.experiments.run_files import import_runs, read_runs, to_csv, to_json, to_parquet
 from vitedge_core.experiments.run_list import Entry, entries
 from vitedge_core.experiments.runs import all_runs, find, record
@@ -206,13 +205,19 @@ def test_a_parquet_that_unfolds_to_more_than_may_be_read_is_refused():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="macOS does not keep the limit of memory")
-def test_a_parquet_that_unfolds_to_more_than_memory_takes_no_more_than_it_may():
+def test_a_parquet_that_unfolds_to_more_than_memory_takes_no_more_than_it_may(monkeypatch):
     import pyarrow as pa
 
-    once = pa.DictionaryArray.from_arrays(pa.array([0] * 64, pa.int32()), pa.array(["x" * 30_000_000]))
-    with pytest.raises(VitEdgeError, match="unfolds to more than 40 MB"):
-        read_runs(packed(store_schema=False, run=once))  # without the schema each row becomes a text of its own
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 <= parquet_process.MEMORY
+    once = pa.DictionaryArray.from_arrays(pa.array([0] * 64, pa.int32()), pa.array(["x" * 2_000_000]))
+    data = packed(store_schema=False, run=once)  # without the schema each row becomes a text of its own
+    monkeypatch.setattr(run_files, "MAX_BYTES", 10**9)
+    monkeypatch.setattr(run_files, "UNFOLD_MEMORY", 2**34)
+    with pytest.raises(VitEdgeError, match="nor a table of text"):  # which is looked at afterwards
+        read_runs(data)
+    monkeypatch.setattr(run_files, "UNFOLD_MEMORY", 2**29)
+    with pytest.raises(VitEdgeError, match="unfolds to more than"):
+        read_runs(data)
+    assert read_runs(packed(run=[TEXT]))
 
 
 def test_files_that_are_too_large(monkeypatch):

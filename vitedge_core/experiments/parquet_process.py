@@ -1,9 +1,10 @@
-"""The process that opens a stranger's Parquet file: `python -P parquet_process.py MOST_ROWS MOST_CHARACTERS`.
+"""The process that opens a stranger's Parquet file: `python -P parquet_process.py ROWS CHARACTERS BYTES`.
 
 Parquet is packed: a few bytes can stand for gigabytes, and what it says of its own sizes need not be true. So the file
 is unfolded here, where it can take little memory and time, and harm nobody if it ends this process. Read from standard
-input, written to standard output as CSV: the columns `run` and `tags`, no more rows than one beyond MOST_ROWS. Where
-it is no Parquet, or too large, the exit status says so. macOS does not keep the limit of memory; the others hold.
+input, written to standard output as CSV: the columns `run` and `tags`, no more rows than one beyond ROWS. Where it is
+no Parquet, has more CHARACTERS, or takes more BYTES of address space, the exit status says so. macOS does not keep the
+limit of memory; the others hold.
 """
 
 from __future__ import annotations
@@ -17,14 +18,13 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 COLUMNS = ("run", "tags")
-MEMORY = 2**30  # bytes of address space; what was exported here takes half of it at most
 SECONDS = 30  # of processor time
 _AT_ONCE = 64  # rows
 
 
-def main(rows: int, characters: int) -> int:
+def main(rows: int, characters: int, memory: int) -> int:
     """Unfold standard input; 0 if it worked."""
-    _limit()
+    _limit(memory)
     try:
         text = _csv(sys.stdin.buffer.read(), rows, characters)
     except Exception:  # noqa: BLE001  whatever damaged bytes make a decoder raise
@@ -34,9 +34,9 @@ def main(rows: int, characters: int) -> int:
     return 0
 
 
-def _limit() -> None:
+def _limit(memory: int) -> None:
     for what, most in {
-        resource.RLIMIT_AS: MEMORY, resource.RLIMIT_CPU: SECONDS, resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_AS: memory, resource.RLIMIT_CPU: SECONDS, resource.RLIMIT_CORE: 0,
     }.items():  # fmt: skip
         with suppress(ValueError, OSError):  # the system has a lower one, or none of this kind
             resource.setrlimit(what, (most, most))

@@ -29,6 +29,7 @@ VERSION = 1
 MAX_BYTES = 40_000_000
 MAX_RUNS = 5_000
 MAX_RUN = 65_536  # characters of one run
+UNFOLD_MEMORY = 2**30  # bytes of address space that a Parquet file may take; a third is gone before it is opened
 UNFOLD_SECONDS = 120.0  # that a Parquet file may take on a busy machine
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a cell begins that a spreadsheet would carry out
 
@@ -176,7 +177,8 @@ def _from_csv(data: bytes) -> Iterator[tuple[object, Sequence[str]]]:
 def _unfolded(data: bytes) -> bytes:
     """A Parquet file as CSV, made by a process of its own."""
     # -P: the file's own folder is no place to import from
-    command = [sys.executable, "-P", str(Path(parquet_process.__file__).resolve()), str(MAX_RUNS), str(MAX_BYTES)]
+    program = [sys.executable, "-P", str(Path(parquet_process.__file__).resolve())]
+    command = [*program, *map(str, (MAX_RUNS, MAX_BYTES, UNFOLD_MEMORY))]
     try:
         done = subprocess.run(  # noqa: S603  our own interpreter, a list of arguments, no shell
             command, input=data, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=UNFOLD_SECONDS, check=True
