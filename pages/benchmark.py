@@ -21,7 +21,7 @@ One that changes more of them than half the width of the accuracy's interval is 
 layout.header("Benchmark", "How fast does it really run here? Every engine in turn with the baseline, with intervals.")
 layout.first_start()
 
-from vitedge_core.ui import benchmark, kinds  # noqa: E402  they load PyTorch: see first_start
+from vitedge_core.ui import benchmark, kinds, own_file  # noqa: E402  they load PyTorch: see first_start
 
 with layout.guarded():
     planned = layout.planned_recipe()
@@ -38,3 +38,5 @@ with layout.guarded():
         st.markdown(EXPLANATION)
     with layout.guarded():
         kinds.section(planned.runnable)
+    with layout.guarded():
+        own_file.section(planned.recipe.model)

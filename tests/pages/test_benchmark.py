@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import time
 from pathlib import Path
 
@@ -10,12 +11,15 @@ import pytest
 from fake_engines import MadeUp
 from streamlit.testing.v1 import AppTest
 
+from tests.unit.test_loaded import RECIPE, graph, ir, sealed
 from vitedge_core import backends
 from vitedge_core.backends import BASELINE
 from vitedge_core.datasets import wild_digits
+from vitedge_core.errors import Cancelled
 from vitedge_core.experiments import bench_store, engines
 from vitedge_core.recipe import Recipe, Step
-from vitedge_core.ui import benchmark, cache
+from vitedge_core.ui import benchmark, cache, own_file
+from vitedge_core.ui.recipe_editor import plain
 
 APP = Path(__file__).parents[2] / "app.py"
 HALF = Step.of("head_mlp_magnitude", ratio=0.5, compensate=False)
@@ -26,7 +30,7 @@ def small(monkeypatch, tmp_path):
     """Few images, a store of its own, and nothing that Build measures; it comes first."""
     made = {split: wild_digits.compose(split, 0, count=24) for split in wild_digits.SPLITS}
     monkeypatch.setattr(wild_digits, "load", lambda split="test", count=0, seed=0: made[split])
-    monkeypatch.setattr("vitedge_core.ui.measuring.automatic", lambda recipe, macs: ())
+    monkeypatch.setattr("vitedge_core.ui.measuring.automatic", lambda *_: ())
     monkeypatch.setenv("VITEDGE_STORAGE", f"sqlite:///{tmp_path / 'runs.db'}")
     monkeypatch.setattr(benchmark, "SECONDS", 0.0)
     engines._memory.clear()
@@ -149,3 +153,112 @@ def test_the_time_by_kind_stands_beside_the_roofline(monkeypatch):
     assert {"MLP", "attention products", "query, key, value"} <= set(measured)
     assert measured["MLP"] > roof["MLP"] > 0
     assert "Most time goes to" in words(app)
+
+
+@pytest.fixture
+def scratch(monkeypatch, tmp_path) -> Path:
+    """The only place where an upload may lie while it is measured."""
+    folder = tmp_path / "scratch"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+def uploaded(*files: tuple[str, bytes]) -> AppTest:
+    app = opened()
+    parts = [(name, data, "application/octet-stream") for name, data in files]
+    return app.file_uploader(key="own-file").set_value(parts).run()
+
+
+def rows_of(app: AppTest) -> dict[str, dict[str, str]]:
+    return {row["Figure"]: row for row in app.table[0].value.to_dict("records")}
+
+
+def test_a_file_of_yours_is_measured_beside_pytorch_and_nothing_of_it_is_kept(monkeypatch, scratch, tmp_path):
+    offer(monkeypatch)
+    before = {path for path in tmp_path.rglob("*") if path.is_file()}
+    app = uploaded(("my *odd* model.onnx", graph().SerializeToString()))
+    app.button(key="own-file-start").click().run()
+    app = finished(app)
+    rows = rows_of(app)
+    assert list(rows) == ["File", "Accuracy", "Against PyTorch", "Latency", "Latency in PyTorch",
+                          "Latency against PyTorch"]  # fmt: skip
+    for name in ("Accuracy", "Latency against PyTorch"):
+        assert " to " in rows[name]["95 % interval"]
+        assert "measured" in rows[name]["Evidence"]
+    assert "my-odd-model.onnx (onnx)." in words(app), "nobody knows what it is"
+    assert "says nothing of itself; it is compared with the uncompressed digits\\_vit\\_small" in words(app)
+    assert list(scratch.iterdir()) == []
+    left = {path for path in tmp_path.rglob("*") if path.is_file()} - before
+    assert {path.name.partition(".")[0] for path in left} <= {"runs"}, "the store, which is opened by the page"
+    app.file_uploader(key="own-file").set_value(None).run()
+    assert not app.table, "with the upload its figures go"
+
+
+def test_the_two_files_of_openvino_come_together(monkeypatch, scratch, tmp_path):
+    offer(monkeypatch)
+    path = ir(tmp_path)
+    parts = (("m.bin", path.with_suffix(".bin").read_bytes()), ("m.xml", path.read_bytes()))
+    app = uploaded(*parts)
+    app.button(key="own-file-start").click().run()
+    assert rows_of(finished(app))["Accuracy"]["Value"].endswith("%")
+    assert "(openvino)" in words(app)
+    assert list(scratch.iterdir()) == []
+    alone = uploaded(parts[1])
+    assert "an .xml of OpenVINO together with its .bin" in alone.error[0].value
+    assert not [button for button in alone.button if button.key == "own-file-start"]
+
+
+def test_a_file_of_our_own_says_what_it_is(monkeypatch, scratch):
+    offer(monkeypatch)
+    app = uploaded(("m.onnx", sealed(graph()).SerializeToString()))
+    app.button(key="own-file-start").click().run()
+    said = f"m.onnx (onnx): digits_vit_base, {cache.title_of(RECIPE.steps[0])}: r 4."
+    assert plain(said) in words(finished(app))
+
+
+def test_a_file_that_is_none_is_one_sentence(monkeypatch, scratch):
+    offer(monkeypatch)
+    app = uploaded(("m.onnx", b"no model"))
+    app.button(key="own-file-start").click().run()
+    end = time.monotonic() + 60
+    while not app.error:
+        assert time.monotonic() < end
+        time.sleep(0.2)
+        app.run()
+    assert [error.value for error in app.error] == ["m.onnx is no ONNX file, or a damaged one; export the model again."]
+    assert app.button(key="own-file-start"), "it can be tried again"
+    assert list(scratch.iterdir()) == []
+
+
+def test_a_file_that_is_too_large_is_one_sentence(monkeypatch):
+    offer(monkeypatch)
+    monkeypatch.setattr(own_file, "MAX_MB", 1)
+    app = uploaded(("m.onnx", b"x" * (2**20 + 1)))
+    assert "at most 1 MB" in app.error[0].value
+
+
+def test_measuring_a_file_can_be_cancelled_and_leaves_nothing(monkeypatch, scratch):
+    seen = []
+
+    def forever(path, *_, cancelled, **__):
+        seen.append(path.read_bytes())
+        while not cancelled():
+            time.sleep(0.01)
+        raise Cancelled
+
+    offer(monkeypatch)
+    monkeypatch.setattr(own_file, "measure_file", forever)
+    app = uploaded(("m.zip", b"a package"))
+    app.button(key="own-file-start").click().run()
+    end = time.monotonic() + 60
+    while not seen:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    assert len(list(scratch.iterdir())) == 1
+    app.button(key="own-file-cancel").click().run()
+    while any(task.active for task in cache.worker()._tasks.values()):
+        assert time.monotonic() < end, "the work did not stop"
+        time.sleep(0.05)
+    assert (seen, list(scratch.iterdir())) == ([b"a package"], [])
+    assert app.button(key="own-file-start")

@@ -10,7 +10,7 @@ from streamlit.testing.v1 import AppTest
 from tests.unit.test_points import with_cost
 from tests.unit.test_runs import a_run
 from vitedge_core.experiments import run_notes, runs
-from vitedge_core.experiments.run_files import to_csv, to_json
+from vitedge_core.experiments.run_files import WRITERS
 from vitedge_core.experiments.run_list import Entry, entries
 from vitedge_core.recipe import Recipe, Step
 from vitedge_core.ui import cache, measuring
@@ -133,6 +133,18 @@ def test_what_strangers_wrote_is_shown_as_it_is():
     assert r"\*odd\* \[link\](http\://x) \$a\$" in images["B"]
 
 
+def test_latencies_of_different_engines_stand_apart_with_a_sentence():
+    first = a_run(0.5, timed=True, machine="here")
+    runs.record(first)
+    runs.record(replace(first, engine="OpenVINO", time=2.0))
+    app = choose(page(), 0, 1)
+    app.button(key="runs-compare").click().run()
+    (row,) = (row for row in app.table[1].value.to_dict("records") if row["Figure"].startswith("Time against"))
+    assert "cannot be compared" in row["B"]
+    assert "≠" not in row["B"]
+    assert "Time against uncompressed: They were measured in different engines" in texts(app)
+
+
 def test_deleting_and_undoing():
     keep((0.5, 0.9, 5e5), (0.2, 0.94, 8e5), (0.3, 0.93, 5e5))
     app = choose(page(), 0, 2)
@@ -185,11 +197,13 @@ def test_export_of_what_is_chosen_or_all():
     assert "The chosen ones: 1 run." in texts(app)
 
 
-@pytest.mark.parametrize(("write", "name"), [(to_json, "runs.json"), (to_csv, "runs.csv")])
-def test_importing_a_file(write, name):
+@pytest.mark.parametrize("kind", WRITERS)
+def test_importing_a_file(kind):
     run = a_run(0.4)
     app = page()
-    app.file_uploader[0].set_value((name, write([Entry(run.name, run, ("mine",))]), "text/plain")).run()
+    app.file_uploader[0].set_value(
+        (f"runs.{kind}", WRITERS[kind]([Entry(run.name, run, ("mine",))]), "text/plain")
+    ).run()
     assert not app.exception
     assert [entry.tags for entry in entries()] == [("mine",)]
     assert listed(app)["Evidence"].tolist() == ["imported"]

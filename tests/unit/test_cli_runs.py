@@ -67,7 +67,7 @@ def test_tag(said, answer, names):  # noqa: F811
     assert [run["name"] for run in answer("runs", "list", "--tag", "paper")["runs"]] == names[:1]
 
 
-@pytest.mark.parametrize("kind", ["json", "csv"])
+@pytest.mark.parametrize("kind", ["json", "csv", "parquet"])
 def test_export_and_import_into_another_store(kind, answer, names, tmp_path, monkeypatch):  # noqa: F811
     file = str(tmp_path / f"runs.{kind}")
     answer("runs", "tag", names[0], "--add", "paper")

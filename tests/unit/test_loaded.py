@@ -188,6 +188,28 @@ def test_openvino_of_a_stranger(tmp_path):
     assert torch.allclose(loaded.model(images(3)), expected(images(3)), atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("weights", "more", "problem"),
+    [
+        ("m.bin", (), ""), ("../m.bin", (), "is no package"), ("n.bin", (), "is no package"),
+        ("m.bin", ("x.onnx",), "is no package"),
+    ],
+)  # fmt: skip
+def test_openvino_in_one_zip_as_it_is_saved_here(tmp_path, weights, more, problem):
+    graph, packed = ir(tmp_path), tmp_path / "both.zip"
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.write(graph, graph.name)
+        archive.write(graph.with_suffix(".bin"), weights)
+        for name in more:
+            archive.writestr(name, "x")
+    if problem:
+        refused(packed, problem)
+        return
+    loaded = load(packed)
+    assert (loaded.path, loaded.form, loaded.side, loaded.classes) == (packed, "openvino", 48, 10)
+    assert torch.allclose(loaded.model(images(3)), expected(images(3)), atol=1e-4)
+
+
 def test_damaged_openvino_files(tmp_path):
     path = ir(tmp_path)
     whole, weights = path.read_bytes(), path.with_suffix(".bin").read_bytes()

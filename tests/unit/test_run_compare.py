@@ -92,6 +92,29 @@ def test_latencies_are_compared_by_their_ratio_on_one_machine():
     assert "different machines" in figure(found, "latency_ratio").why
 
 
+def test_latencies_of_different_engines_are_no_difference_of_the_recipes():
+    timed = a_run(timed=True, machine="here")
+    slow = replace(timed.evaluation.ratio, value=3.0, low=2.9, high=3.1)
+    other = replace(timed, engine="OpenVINO", evaluation=replace(timed.evaluation, ratio=slow))
+    found = beside(timed, other)
+    ratio = figure(found, "latency_ratio")
+    assert (ratio.verdicts, ratio.differences, ratio.differs) == ((Verdict.APART,), (None, None), False)
+    assert "different engines (PyTorch, eager; OpenVINO)" in ratio.why
+    assert "machines" not in ratio.why
+    assert any("recipe and engine" in note for note in found.notes)
+    assert figure(beside(timed, replace(other, engine=timed.engine)), "latency_ratio").verdicts == (Verdict.LARGER,)
+    away = figure(beside(timed, replace(other, machine="there")), "latency_ratio").why
+    assert "engines (PyTorch, eager; OpenVINO) and on different machines" in away
+    assert away.count(".") == 1, "one sentence"
+
+
+def test_every_reason_is_said_where_runs_stand_apart_for_several():
+    timed = a_run(timed=True, machine="here")
+    why = figure(beside(timed, replace(timed, machine="there"), replace(timed, engine="OpenVINO")), "latency_ratio").why
+    assert "measured on different machines" in why
+    assert "different engines" in why
+
+
 def test_what_is_relative_to_the_model_is_not_compared_between_models():
     other = with_recipe(a_run(timed=True), Step.of("tome", r=8), model="another")
     found = beside(a_run(timed=True), other)

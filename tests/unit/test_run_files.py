@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import sys
 from dataclasses import replace
 
 import pytest
@@ -32,7 +33,7 @@ def some():
     return [Entry(run.name, run, tags) for run, tags in zip(found, ((), ("a", "b c")), strict=True)]
 
 
-@pytest.mark.parametrize("write", [to_json, to_csv])
+@pytest.mark.parametrize("write", run_files.WRITERS.values())
 def test_nothing_is_lost_on_the_way(write, stores):
     sent = some()
     done = import_runs(read_runs(write(sent)), stores)
@@ -151,6 +152,72 @@ def test_a_damaged_value_refuses_the_whole_file(path, value):
 def test_what_is_no_file_of_runs_is_one_sentence(data):
     with pytest.raises(VitEdgeError):
         read_runs(data)
+
+
+def packed(store_schema=True, **columns):
+    """A table as Parquet; each column is a list of values."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    buffer = io.BytesIO()
+    pq.write_table(pa.table(columns), buffer, compression="zstd", store_schema=store_schema)
+    return buffer.getvalue()
+
+
+TEXT = json.dumps(a_run().to_dict())
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (to_parquet(some())[:-20], "Parquet file is damaged"),
+        (to_parquet(some()).replace(b"PAR1", b"XXXX").replace(b"XXXX", b"PAR1", 1), "Parquet file is damaged"),
+        (packed(name=["a"]), "no file with runs"),
+        (packed(run=[TEXT[:-5]]), "not JSON throughout"),
+        (packed(run=[1]), "not JSON throughout"),
+        (packed(run=[[TEXT]]), "not JSON throughout"),
+        (packed(run=[None]), "not JSON throughout"),
+        (packed(run=[TEXT.encode()]), "not JSON throughout"),
+        (packed(run=['{"format": 1}']), "Run 1 of the file is damaged"),
+        (packed(run=["x" * 70_000]), "longer one"),
+        (packed(run=[TEXT] * 5_001), "at most 5,000"),
+        (packed(run=[]), "holds no runs"),
+    ],
+    ids=lambda part: part if isinstance(part, str) else "",
+)  # fmt: skip
+def test_a_broken_parquet_is_one_sentence(data, sentence):
+    with pytest.raises(VitEdgeError, match=sentence) as caught:
+        read_runs(data)
+    assert len(str(caught.value)) < 400
+
+
+def test_a_parquet_of_two_columns_is_enough_and_others_are_not_looked_at():
+    (found,) = read_runs(packed(run=[TEXT], tags=["a,b"], more=[{"deep": [1, 2]}]))
+    assert (found.run.name, found.tags) == (a_run().name, ("a", "b"))
+    assert read_runs(packed(run=[TEXT]))[0].tags == ()
+
+
+def test_a_parquet_that_unfolds_to_more_than_may_be_read_is_refused():
+    data = packed(run=["x" * 1_000_000] * 50)
+    assert len(data) < 100_000
+    with pytest.raises(VitEdgeError, match="unfolds to more than 40 MB"):
+        read_runs(data)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="macOS does not keep the limit of memory")
+def test_a_parquet_that_unfolds_to_more_than_memory_takes_no_more_than_it_may(monkeypatch):
+    import pyarrow as pa
+
+    once = pa.DictionaryArray.from_arrays(pa.array([0] * 64, pa.int32()), pa.array(["x" * 2_000_000]))
+    data = packed(store_schema=False, run=once)  # without the schema each row becomes a text of its own
+    monkeypatch.setattr(run_files, "MAX_BYTES", 10**9)
+    monkeypatch.setattr(run_files, "UNFOLD_MEMORY", 2**34)
+    with pytest.raises(VitEdgeError, match="nor a table of text"):  # which is looked at afterwards
+        read_runs(data)
+    monkeypatch.setattr(run_files, "UNFOLD_MEMORY", 2**29)
+    with pytest.raises(VitEdgeError, match="unfolds to more than"):
+        read_runs(data)
+    assert read_runs(packed(run=[TEXT]))
 
 
 def test_files_that_are_too_large(monkeypatch):

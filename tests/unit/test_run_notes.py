@@ -82,6 +82,20 @@ def test_a_run_has_a_dozen_tags_at_most(url):
     run_notes.tag(names(), ["t12"], ["t0"])
 
 
+def test_a_deleted_run_keeps_its_place_because_optuna_drops_and_empties_no_trial(url):
+    """If this fails, deleted runs can be purged at last."""
+    import optuna
+
+    run_notes.delete(names())
+    home = store.study(runs.STUDY)
+    (trial, *_) = home.get_trials(deepcopy=False)
+    assert len(home.trials) == 3
+    with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
+        store.storage().set_trial_user_attr(trial._trial_id, "run", {})
+    offered = [word for word in dir(store.storage()) if not word.startswith("_")]
+    assert {word for word in offered if "delete" in word or "remove" in word} == {"delete_study", "remove_session"}
+
+
 def test_what_another_version_noted_is_passed_over(url):
     store.study(run_notes.STUDY, create=True).enqueue_trial({})
     assert len(names()) == 3

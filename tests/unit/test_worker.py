@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 
 import pytest
 
@@ -107,6 +108,35 @@ def test_the_queue_and_the_memory_are_bounded() -> None:
         wait(worker.ask(number, gated(gate), "ann"))
     assert len(worker._tasks) <= 5
     assert worker.find("running") is None
+
+
+class Upload:
+    """Something large that work holds."""
+
+
+def held(worker: Worker, key: str, gate: threading.Event) -> weakref.ref[Upload]:
+    upload = Upload()
+
+    def work(report, cancelled):
+        gate.wait(5)
+        assert upload
+
+    worker.ask(key, work, "ann")
+    return weakref.ref(upload)
+
+
+def test_what_work_holds_goes_with_it_whether_it_was_done_or_given_up(worker: Worker) -> None:
+    gate = threading.Event()
+    first, second = held(worker, "first", gate), held(worker, "second", gate)
+    time.sleep(0.05)
+    assert first() is not None
+    worker.leave("ann", but=("first",))
+    gate.set()
+    end = time.monotonic() + 5
+    while (first() or second()) and time.monotonic() < end:
+        time.sleep(0.01)
+    assert (first(), second()) == (None, None)
+    assert [worker.find(key).stage for key in ("first", "second")] == [Stage.DONE, Stage.CANCELLED]
 
 
 def test_progress_is_kept_between_nought_and_one(worker: Worker) -> None:

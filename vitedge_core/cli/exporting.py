@@ -11,11 +11,7 @@ from vitedge_core.cli.telling import print_json, print_table, progress
 from vitedge_core.errors import VitEdgeError
 from vitedge_core.evidence import Quantity
 
-_TITLES = {
-    "size": "File", "accuracy": "Accuracy", "difference": "Against PyTorch", "latency": "Latency",
-    "eager": "Latency in PyTorch", "ratio": "Latency against PyTorch", "same_answers": "Same answers",
-    "largest_difference": "Largest difference of a logit",
-}  # fmt: skip
+_CHECKED = {"same_answers": "Same answers", "largest_difference": "Largest difference of a logit"}
 
 
 def export(arguments: argparse.Namespace) -> None:
@@ -55,7 +51,6 @@ def forms(arguments: argparse.Namespace) -> None:
 
 def measure_file(arguments: argparse.Namespace) -> None:
     """Accuracy and latency of an exported file, beside its model in PyTorch."""
-    from vitedge_core.experiments.measure_file import FIGURES
     from vitedge_core.experiments.measure_file import measure_file as measured
 
     if arguments.recipe is not None or arguments.step:
@@ -68,20 +63,22 @@ def measure_file(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print_json(found.to_dict())
         return
-    _print({name: getattr(found, name) for name in FIGURES if getattr(found, name) is not None})
+    _print(found.figures)
     for note in found.notes:
         print(note)
 
 
 def _print(figures: Mapping[str, Quantity]) -> None:
     """A row for each figure, with what it rests on."""
+    from vitedge_core.experiments.measure_file import FIGURES
     from vitedge_core.text.human import human, interval
 
+    titles = FIGURES | _CHECKED
     rows = [("", "Value", "95 % interval", "Evidence", "Source")]
     for name, found in figures.items():
         signed = name == "difference"
         bounds = interval(found, signed=signed)
-        rows.append((_TITLES[name], human(found, signed=signed), bounds, found.evidence, found.source))
+        rows.append((titles[name], human(found, signed=signed), bounds, found.evidence, found.source))
     print_table(rows)
 
 

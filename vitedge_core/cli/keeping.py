@@ -87,7 +87,7 @@ def _tag(arguments: argparse.Namespace) -> None:
 
 
 def _delete(arguments: argparse.Namespace) -> None:
-    """Delete runs; `runs undo` brings them back."""
+    """Delete runs: they stay in the store, hidden, and `runs undo` brings them back."""
     from vitedge_core.experiments import run_notes
     from vitedge_core.experiments.run_list import entries, picked
 
@@ -123,7 +123,7 @@ def _export(arguments: argparse.Namespace) -> None:
 
 
 def _import(arguments: argparse.Namespace) -> None:
-    """Add the runs of a .json or .csv file that was exported here or elsewhere."""
+    """Add the runs of a .json, .csv or .parquet file that was exported here or elsewhere."""
     from vitedge_core.experiments.run_files import MAX_BYTES, import_runs, read_runs
 
     path = Path(arguments.file)
@@ -222,7 +222,7 @@ def add(verb: Adder) -> None:
     own = act(_export)
     own.add_argument("--out", required=True, metavar="FILE", help="ends in .json, .csv or .parquet")
     _add_filters(own)
-    act(_import).add_argument("file", metavar="FILE", help="ends in .json or .csv")
+    act(_import).add_argument("file", metavar="FILE", help="ends in .json, .csv or .parquet")
 
 
 def _add_filters(parser: argparse.ArgumentParser) -> None:

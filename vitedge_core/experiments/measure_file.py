@@ -47,15 +47,23 @@ class FileMeasured:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as the command line prints them."""
-        figures = {name: getattr(self, name) for name in FIGURES}
+        figures = self.figures
         return {
             "file": str(self.loaded.path), "form": self.loaded.form, "recipe": self.recipe.to_dict(), "n": self.n,
-            **{name: found.to_dict() if found else None for name, found in figures.items()},
+            **{name: figures[name].to_dict() if name in figures else None for name in FIGURES},
             "notes": list(self.notes),
         }  # fmt: skip
 
+    @property
+    def figures(self) -> dict[str, Quantity]:
+        """What is known of it, by the names in `FIGURES`."""
+        return {name: figure for name in FIGURES if (figure := getattr(self, name)) is not None}
 
-FIGURES = ("size", "accuracy", "difference", "latency", "eager", "ratio")
+
+FIGURES = {
+    "size": "File", "accuracy": "Accuracy", "difference": "Against PyTorch", "latency": "Latency",
+    "eager": "Latency in PyTorch", "ratio": "Latency against PyTorch",
+}  # fmt: skip
 
 
 def measure_file(

@@ -59,7 +59,7 @@ class Line:
 class Figure:
     """A figure of each run, None where it was not measured; against the first run: the difference, the verdict.
 
-    why: the sentence that says why some cannot be compared.
+    why: the sentences that say why some cannot be compared; usually one.
     """
 
     name: str
@@ -128,8 +128,8 @@ def _figure(name: str, runs: Sequence[Run], values: Sequence[Quantity | None]) -
         differences.append(difference(first, value) if comparable and first and value else None)
         missing = Verdict.MISSING if first is None or value is None else Verdict.APART
         verdicts.append(_verdict(differences[-1]) if differences[-1] else missing)
-    said = next((why for why, verdict in zip(whys, verdicts, strict=True) if why and verdict is Verdict.APART), "")
-    return Figure(name, tuple(values), tuple(differences), tuple(verdicts), said)
+    said = dict.fromkeys(why for why, verdict in zip(whys, verdicts, strict=True) if why and verdict is Verdict.APART)
+    return Figure(name, tuple(values), tuple(differences), tuple(verdicts), " ".join(said))
 
 
 def _verdict(gap: Quantity) -> Verdict:
@@ -144,13 +144,23 @@ def _apart(name: str, first: Run, other: Run) -> str:
     """Why this figure of two runs cannot be compared; empty where it can."""
     if name in _ON_IMAGES and first.evaluation.digest != other.evaluation.digest:
         return "They were measured on different images."
+    if name in _ON_CLOCK and (where := _elsewhere(first, other)):
+        return where
     if name in (CHANGE, RATIO) and first.recipe.model != other.recipe.model:
         return "Each is relative to its own uncompressed model, and these are different models."
-    if name in _ON_CLOCK and first.machine != other.machine:
-        return "They were measured on different machines."
     if name == "latency_seconds":
         return "They were timed at different times, when the machine was busy with other things; compare the ratio."
     return ""
+
+
+def _elsewhere(first: Run, other: Run) -> str:
+    """The sentence on two runs whose clocks do not compare recipes alone; empty where they do."""
+    machines = first.machine != other.machine
+    if first.engine != other.engine:
+        engines = f"They were measured in different engines ({first.engine}; {other.engine})"
+        also = " and on different machines" if machines else ""
+        return f"{engines}{also}, so a difference would not be that of the recipes."
+    return "They were measured on different machines." if machines else ""
 
 
 def _recipe(runs: Sequence[Run]) -> tuple[Line, ...]:
@@ -215,6 +225,8 @@ def _notes(runs: Sequence[Run]) -> list[str]:
         )
     if len(same) == 1 and len(counts) > 1:
         said.append("The runs saw different numbers of these images.")
+    if len({run.engine for run in runs}) > 1:
+        said.append("The runs ran in different engines: a difference of their accuracies is of recipe and engine.")
     if len({(run.recipe.model, run.weights) for run in runs}) > len({run.recipe.model for run in runs}):
         said.append("Runs of one model had different weights: it was trained anew in between.")
     if any(run.imported for run in runs):

@@ -1,7 +1,8 @@
-"""Runs as files: JSON, CSV and Parquet to take away, and JSON and CSV to bring in.
+"""Runs as files, JSON, CSV and Parquet, to take away and to bring in.
 
 Each row or entry holds the whole run, so what was exported comes back as it was. In the tables that is the column
-`run`; the other columns are for reading. Parquet is not read back: its compressed pages can unfold to anything.
+`run`; the other columns are for reading. The packed pages of Parquet can unfold to anything, so another process with
+little memory makes a CSV of them first.
 """
 
 from __future__ import annotations
@@ -9,12 +10,15 @@ from __future__ import annotations
 import csv
 import io
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from vitedge_core.errors import Cancelled, VitEdgeError
-from vitedge_core.experiments import run_notes
+from vitedge_core.experiments import parquet_process, run_notes
 from vitedge_core.experiments.points import flat
 from vitedge_core.experiments.run_checks import checked
 from vitedge_core.experiments.run_list import Entry
@@ -25,6 +29,8 @@ VERSION = 1
 MAX_BYTES = 40_000_000
 MAX_RUNS = 5_000
 MAX_RUN = 65_536  # characters of one run
+UNFOLD_MEMORY = 2**30  # bytes of address space that a Parquet file may take; a third is gone before it is opened
+UNFOLD_SECONDS = 120.0  # that a Parquet file may take on a busy machine
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a cell begins that a spreadsheet would carry out
 
 Report = Callable[[float, str], None]
@@ -87,7 +93,7 @@ WRITERS: dict[str, Callable[[Sequence[Entry]], bytes]] = {"json": to_json, "csv"
 
 
 def read_runs(data: bytes) -> tuple[Incoming, ...]:
-    """The runs of a file that `to_json` or `to_csv` wrote, here or elsewhere; each of them is checked.
+    """The runs of a file that one of `WRITERS` wrote, here or elsewhere; each of them is checked.
 
     Raises:
         VitEdgeError: It is no such file, too large, or holds a run that is damaged; then nothing of it counts.
@@ -95,7 +101,7 @@ def read_runs(data: bytes) -> tuple[Incoming, ...]:
     if len(data) > MAX_BYTES:
         raise VitEdgeError(f"A file with runs has at most {MAX_BYTES // 10**6} MB; export fewer runs at a time.")
     if data[:4] == b"PAR1":
-        raise VitEdgeError("Parquet files are for other programs; export the runs as JSON or CSV to import them here.")
+        data = _unfolded(data)
     found = []
     for number, (plain, tags) in enumerate(_from_json(data) if data.lstrip()[:1] == b"{" else _from_csv(data), 1):
         if number > MAX_RUNS:
@@ -166,6 +172,23 @@ def _from_csv(data: bytes) -> Iterator[tuple[object, Sequence[str]]]:
             yield _loaded(text), [word for word in (row.get("tags") or "").lstrip("'").split(",") if word.strip()]
     except (UnicodeDecodeError, csv.Error) as error:
         raise VitEdgeError("This is no file with runs: neither JSON nor a table of text.") from error
+
+
+def _unfolded(data: bytes) -> bytes:
+    """A Parquet file as CSV, made by a process of its own."""
+    # -P: the file's own folder is no place to import from
+    program = [sys.executable, "-P", str(Path(parquet_process.__file__).resolve())]
+    command = [*program, *map(str, (MAX_RUNS, MAX_BYTES, UNFOLD_MEMORY))]
+    try:
+        done = subprocess.run(  # noqa: S603  our own interpreter, a list of arguments, no shell
+            command, input=data, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=UNFOLD_SECONDS, check=True
+        )
+    except (subprocess.SubprocessError, OSError) as error:
+        raise VitEdgeError(
+            f"The Parquet file is damaged, or unfolds to more than {MAX_BYTES // 10**6} MB of runs; export them again, "
+            "or fewer at a time."
+        ) from error
+    return done.stdout
 
 
 def _loaded(text: str | bytes) -> object:

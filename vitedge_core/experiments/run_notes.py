@@ -3,6 +3,10 @@
 A finished trial of Optuna can be neither changed nor removed. So notes are a log in a study of its own: each event is
 one trial that is only ever added, whole or not at all, and no process overwrites what another one noted. A deleted run
 stays in the store, marked, which makes every deletion undoable.
+
+There is no way to purge it. Optuna removes studies only as a whole, and to copy the other runs into a new study would
+lose what another process records meanwhile. So a deleted run keeps its space, some kilobytes, with all its figures,
+its tags and the notes of its deletion, until the whole store is removed.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import hashlib
 import tempfile
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,7 @@ class Loaded:
 
 
 def load(path: Path) -> Loaded:
-    """Open a file: ONNX, the .xml of OpenVINO with its .bin beside it, or a package as a folder or as a .zip.
+    """Open a file: ONNX, OpenVINO's .xml with its .bin beside it or both in a .zip, or a package, a folder or a .zip.
 
     Raises:
         VitEdgeError: It is none, too large, damaged, or of a form that is not opened; one sentence.
@@ -72,8 +72,10 @@ def load(path: Path) -> Loaded:
     ending = path.suffix.lower()
     if ending in REFUSED:
         raise VitEdgeError(REFUSED[ending])
-    if path.is_dir() or ending == ".zip":
-        return _package(path)
+    if path.is_dir():
+        return _read_package(path, path)
+    if ending == ".zip":
+        return _archive(path)
     if ending == ".onnx":
         return _onnx(path)
     if ending == ".xml":
@@ -233,17 +235,24 @@ def _openvino_text(model: Any, name: str) -> str:
     return str(model.get_rt_info(place).value) if model.has_rt_info(place) else ""
 
 
-def _package(path: Path) -> Loaded:
-    if path.is_dir():
-        return _read_package(path, path)
+def _archive(path: Path) -> Loaded:
+    """A package, or the two files of OpenVINO as the Build page saves them."""
     with tempfile.TemporaryDirectory(prefix="vitedge-") as scratch:
         folder = Path(scratch)
         _unzip(path, folder)
-        return _read_package(path, folder)
+        graphs = list(folder.glob("*.xml"))
+        return replace(_openvino(graphs[0]), path=path) if graphs else _read_package(path, folder)
+
+
+def _is_pair(names: list[str]) -> bool:
+    """Whether they are an .xml and its .bin, in no folder."""
+    files = [Path(name) for name in names]
+    inside = [file.name for file in files] == names
+    return inside and sorted(file.suffix for file in files) == [".bin", ".xml"] and files[0].stem == files[1].stem
 
 
 def _unzip(path: Path, folder: Path) -> None:
-    """The files of a package from an archive; other names in it are refused, so that none can lead outside."""
+    """The files of an archive; other names in it are refused, so that none can lead outside."""
     if not path.is_file():
         raise VitEdgeError(f"There is no file {path}.")
     damaged = VitEdgeError(f"{path.name[:80]} is no package of VitEdge, or a damaged one; export the model again.")
@@ -251,7 +260,7 @@ def _unzip(path: Path, folder: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
             names = [entry.filename for entry in entries]
-            if not set(names) <= package.FILES or len(set(names)) != len(names):
+            if not (set(names) <= package.FILES or _is_pair(names)) or len(set(names)) != len(names):
                 raise damaged
             if sum(entry.file_size for entry in entries) > MOST_UNFOLDED * path.stat().st_size:
                 raise VitEdgeError(

@@ -94,7 +94,7 @@ def _figures(found: Comparison) -> None:
     rows = [_figure_row(figure) for figure in found.figures]
     st.table(rows, border="horizontal", hide_index=True, alt="The figures of the compared runs with their intervals.")
     for why in dict.fromkeys(figure.why for figure in found.figures if figure.why):
-        st.caption(f"{' and '.join(_title(f.name) for f in found.figures if f.why == why)}: {why}")
+        st.caption(f"{' and '.join(_title(f.name) for f in found.figures if f.why == why)}: {_literal(why)}")
 
 
 def _figure_row(figure: Figure) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from vitedge_core.experiments.run_files import MAX_BYTES, Imported, import_runs, read_runs
+from vitedge_core.experiments.run_files import MAX_BYTES, WRITERS, Imported, import_runs, read_runs
 from vitedge_core.ui import state
 
 
@@ -14,10 +14,10 @@ def section() -> None:
     opened = st.expander("Import runs from a file", key="runs-import-place", icon=":material/upload_file:")
     with opened:
         st.caption(
-            "JSON or CSV that was exported here or elsewhere. Every value is checked; the figures are marked as "
-            "imported and never stand in for a measurement of your own. What is known already stays as it is."
+            "JSON, CSV or Parquet that was exported here or elsewhere. Every value is checked; the figures are marked "
+            "as imported and never stand in for a measurement of your own. What is known already stays as it is."
         )
-        file = st.file_uploader("File with runs", type=["json", "csv"], key=_key(), max_upload_size=MAX_BYTES // 10**6)
+        file = st.file_uploader("File with runs", type=list(WRITERS), key=_key(), max_upload_size=MAX_BYTES // 10**6)
         if file is not None:
             done = _import(file.getvalue())
             st.toast(done.sentence, icon=":material/upload_file:")

@@ -142,7 +142,8 @@ def _actions(shown: Sequence[Entry], chosen: Sequence[Entry], known: Sequence[En
         _export(chosen or shown, all_shown=not chosen)
         st.button(
             "Delete", key="runs-delete", icon=":material/delete:", disabled=not chosen, on_click=_delete,
-            args=(names,), help="Deleted runs are hidden everywhere, and can be brought back.",
+            args=(names,), help="Deleted runs are hidden everywhere and can be brought back: they stay in the store, "
+            "with their few kilobytes each.",
         )  # fmt: skip
 
 
@@ -176,8 +177,8 @@ def _export(listed: Sequence[Entry], *, all_shown: bool) -> None:
     if not place.open:
         return
     with place:
-        st.caption(f"{'All that are listed' if all_shown else 'The chosen ones'}: {_runs(len(listed))}. JSON and CSV "
-                   "hold whole runs and can be imported again; Parquet is for other programs.")  # fmt: skip
+        st.caption(f"{'All that are listed' if all_shown else 'The chosen ones'}: {_runs(len(listed))}. Each file "
+                   "holds whole runs and can be imported again.")  # fmt: skip
         for kind, (title, mime) in KINDS.items():
             st.download_button(
                 title, lambda write=WRITERS[kind]: write(listed), f"vitedge-runs.{kind}", mime, key=f"runs-as-{kind}",

@@ -31,6 +31,10 @@ class Stage(StrEnum):
     CANCELLED = "cancelled"
 
 
+def _over(report: Report, cancelled: Callable[[], bool]) -> None:
+    """Stands where the work of a task stood that is over."""
+
+
 @dataclass(eq=False)
 class Task:
     """One computation: its worker writes progress and result into it, pages only read."""
@@ -45,6 +49,10 @@ class Task:
     watchers: set[str] = field(default_factory=set)
     unwanted: threading.Event = field(default_factory=threading.Event)
 
+    def drop(self) -> None:
+        """Nobody wants it any more, and it has not begun."""
+        self.stage, self.work = Stage.CANCELLED, _over
+
     @property
     def active(self) -> bool:
         """Whether a result may still come."""
@@ -55,13 +63,14 @@ class Task:
         self.fraction, self.text = min(max(fraction, 0.0), 1.0), text
 
     def run(self) -> None:
-        """Carry it out; a problem becomes its sentence."""
+        """Carry it out; a problem becomes its sentence. What the work holds, such as an upload, is let go."""
         if self.unwanted.is_set():
-            self.stage = Stage.CANCELLED
+            self.drop()
             return
         self.stage = Stage.RUNNING
+        work, self.work = self.work, _over
         try:
-            self.result = self.work(self.report, self.unwanted.is_set)
+            self.result = work(self.report, self.unwanted.is_set)
             self.stage = Stage.DONE
         except Cancelled:
             self.stage = Stage.CANCELLED
@@ -141,7 +150,7 @@ class Worker:
         """Take out of the queue what nobody wants any more."""
         for *_, task in self._queue:
             if task.unwanted.is_set():
-                task.stage = Stage.CANCELLED
+                task.drop()
         self._queue = [entry for entry in self._queue if entry[-1].active]
         heapq.heapify(self._queue)
 
