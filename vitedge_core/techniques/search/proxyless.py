@@ -90,6 +90,13 @@ class Proxyless(Technique):
             ),
             "The weights learnt in the search are dropped, as in the paper; the path is cut from the trained model.",
         ),
+        measured=(
+            "On digits_vit_base (96.2 % of 2,000 test images right) a search of 12,800 images for half of the time on "
+            "a Raspberry Pi 5 finds 0.45 of it; trained on 12,800 images more, 93.5 % are left. NSGA-II, which tried "
+            "2,310 untrained shapes in the same processor time, leaves 90.5 % at 0.47 (3.0 points less, 1.9 to 4.2). "
+            "An even cut of heads and neurons leaves 92.6 % at 0.50: over that the lead is within chance (+0.9 points, "
+            "−0.2 to +1.9)."
+        ),
         calibrates=True,
         trains=True,
     )
