@@ -27,8 +27,11 @@ def here() -> None:
     layout.recipe_line()
     newest = jobs.newest(KIND)
     running = newest is not None and newest.active
+    from vitedge_core.experiments.runs import all_runs
+
+    empty = newest is None and not all_runs()  # else the chart comes first
     with st.expander(
-        "Measure more: sweep the knobs of this recipe", key="sweep", icon=":material/grid_on:", expanded=newest is None
+        "Measure more: sweep the knobs of this recipe", key="sweep", icon=":material/grid_on:", expanded=empty
     ):
         sweep_form.form(state.current_recipe())
     jobs.live(results, active=running)

@@ -59,8 +59,8 @@ def test_what_fits_a_raspberry_pi_best_first():
     assert "3 of 4 measured recipes fit" not in texts(app)
     assert "2 of 4 measured recipes fit" in texts(app)  # the model itself and 8 bits; 4 bits has no time there
     (table,) = (frame.value for frame in app.dataframe)
-    assert list(table["fits"]) == [True, True, False, False]
-    assert table["ms"].notna().sum() == 3
+    assert list(table["Fits"]) == [True, True, False, False]
+    assert table["Time, ms"].notna().sum() == 3
     assert app.selectbox(key="advisor-device").value == PI
 
 

@@ -109,7 +109,7 @@ def test_runs_stand_side_by_side_until_they_are_closed():
     assert "within the intervals" in accuracy["B"]
     assert "≠ **80.0 %**" in accuracy["C"]
     assert "−13.0 points" in accuracy["C"]
-    (ratio,) = (row for row in knobs.to_dict("records") if "ratio" in row[""])
+    (ratio,) = (row for row in knobs.to_dict("records") if row[""].endswith(": Share removed"))
     assert [ratio[letter].split()[-1].strip("]") for letter in "ABC"] == ["0.3", "0.2", "0.5"]
     assert ":orange-background[≠" in ratio["B"]
     assert "Engine" not in knobs[""].tolist()  # it is the same, and shown on request

@@ -36,7 +36,7 @@ def test_dominated_marks_are_open_and_those_beyond_the_budget_dim():
     assert found["model"].marker.symbol == "circle"
     dominated = found["model, not on the front"]
     assert dominated.marker.symbol == "circle-open"
-    assert dominated.marker.opacity < 0.2 < found["model"].marker.opacity
+    assert dominated.marker.opacity <= 0.2 < found["model"].marker.opacity
     figure = pareto(MARKS, Axis("x", limit=2.5), Axis("y", limit=0.6))
     assert [(line.x0, line.y0) for line in figure.layout.shapes] == [(2.5, 0), (0, 0.6)]
     assert not pareto(MARKS, Axis("x"), Axis("y")).layout.shapes

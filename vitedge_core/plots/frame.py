@@ -12,6 +12,7 @@ LIGHT_BLUE, LIGHT_GREEN, PINK, ORANGE, OCHRE, GREY = "#1F87C9", "#12A07A", "#C46
 BLUE, GREEN, RED, YELLOW = "#0072B2", "#009E73", "#D55E00", "#E69F00"
 BEFORE, AFTER = "#9AA8B5", BLUE  # the baseline beside the compressed model
 CLEAR = "rgba(0,0,0,0)"
+BESIDE_CAMERA = {"l": 8, "r": 40, "t": 40, "b": 8}  # the legend ends left of the button that saves the picture
 
 
 def frame(height: int, top: int = 24, **own: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from vitedge_core.evidence import Quantity
-from vitedge_core.plots.frame import BLUE, GREY, LIGHT_BLUE, ORANGE, frame
+from vitedge_core.plots.frame import BLUE, CLEAR, GREY, LIGHT_BLUE, ORANGE, frame
 from vitedge_core.plots.intervals import bars, told
 
 SCALE = [LIGHT_BLUE, GREY, ORANGE]  # stands out from light and dark, and is told apart by every kind of colour vision
@@ -42,6 +42,8 @@ def parallel(lines: Sequence[Line], colour: Sequence[float], title: str, height:
         line={"color": list(colour), "colorscale": SCALE, "showscale": True,
               "colorbar": {"title": {"text": title, "side": "right"}, "tickformat": ".0%", "thickness": 12}},
         unselected={"line": {"color": GREY, "opacity": 0.08}}, labelangle=-12, labelside="top",
+        labelfont={"size": 13}, tickfont={"size": 12},
+        rangefont={"color": CLEAR},  # the ends in six digits, beside the rounded ticks
     ))  # fmt: skip
     return figure.update_layout(frame(height, 90, margin={"l": 60, "r": 30, "t": 90, "b": 20}))
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from vitedge_core.plots.frame import GREY, LIGHT_BLUE, LIGHT_GREEN, OCHRE, ORANGE, PINK, YELLOW, frame
+from vitedge_core.plots.frame import BESIDE_CAMERA, GREY, LIGHT_BLUE, LIGHT_GREEN, OCHRE, ORANGE, PINK, YELLOW, frame
 
 COLOURS = (LIGHT_BLUE, LIGHT_GREEN, PINK, ORANGE, OCHRE, GREY)
 SHAPES = ("circle", "square", "diamond", "triangle-up", "pentagon", "hexagon")
@@ -84,13 +84,13 @@ def pareto(marks: Sequence[Mark], across: Axis, up: Axis, *, third: bool = False
             _scatter(figure, [mark for mark in alike if not mark.inside], number, sizes, named=not inside)
     _ring(figure, [mark for mark in marks if mark.knee], "Knee", KNEE, "star")
     _ring(figure, [mark for mark in marks if mark.here], "Your recipe", ORANGE, "circle")
-    _labels(figure, [mark for mark in marks if mark.label])
+    _labels(figure, marks)
     _budget(figure, across, up)
     figure.update_yaxes(title=up.title, tickformat=up.format, ticksuffix=up.suffix, automargin=True, zeroline=False)
     figure.update_xaxes(
         title=across.title, tickformat=across.format, ticksuffix=across.suffix, automargin=True, zeroline=False
     )
-    return figure.update_layout(frame(height, 40, hovermode="closest", clickmode="event+select"))
+    return figure.update_layout(frame(height, margin=BESIDE_CAMERA, hovermode="closest", clickmode="event+select"))
 
 
 def _scatter(
@@ -102,7 +102,7 @@ def _scatter(
     on_front = marks[0].on_front
     colour, shape = COLOURS[number % len(COLOURS)], SHAPES[number % len(SHAPES)]
     dim = 1.0 if marks[0].inside else DIM
-    opacity = dim * (1.0 if on_front else 0.6)
+    opacity = dim * (1.0 if on_front else 0.8)
     faint = _transparent(colour, dim * (0.7 if on_front else 0.3))
     draw = go.Scattergl if len(marks) > MANY else go.Scatter
     bars = {
@@ -148,12 +148,17 @@ def _ring(figure: go.Figure, marks: Sequence[Mark], name: str, colour: str, shap
         )  # fmt: skip
 
 
-def _labels(figure: go.Figure, marks: Sequence[Mark]) -> None:
-    """Words above a few marks; one trace, because Plotly checks all annotations anew for each that is added."""
+def _labels(figure: go.Figure, drawn: Sequence[Mark]) -> None:
+    """Words above a few marks, towards the middle and away from the axis; one trace, because Plotly checks all
+    annotations anew for each that is added."""
+    marks = [mark for mark in drawn if mark.label]
     if marks:
+        middle = (min(mark.cost[0] for mark in drawn) + max(mark.cost[0] for mark in drawn)) / 2
         figure.add_scatter(
             x=[mark.cost[0] for mark in marks], y=[mark.gain[2] for mark in marks], mode="text", name="Labels",
-            text=[mark.label for mark in marks], textposition="top left", textfont={"size": 11, "color": GREY},
+            text=[mark.label for mark in marks],
+            textposition=["top right" if mark.cost[0] < middle else "top left" for mark in marks],
+            textfont={"size": 11, "color": GREY},
             cliponaxis=False, hoverinfo="skip", showlegend=False,
         )  # fmt: skip
 

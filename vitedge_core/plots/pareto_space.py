@@ -48,7 +48,7 @@ def _cloud(marks: Sequence[Mark], number: int) -> go.Scatter3d:
         z=[mark.third[0] if mark.third else None for mark in marks], mode="markers",
         name=marks[0].group if on_front else f"{marks[0].group}, not on the front",
         marker={"color": COLOURS[number % len(COLOURS)], "symbol": SHAPES[number % len(SHAPES)],
-                "size": 7 if on_front else 3.5, "opacity": 1.0 if on_front else 0.35},
+                "size": 7 if on_front else 4, "opacity": 1.0 if on_front else 0.7},
         text=[mark.text for mark in marks], hovertemplate="%{text}<extra></extra>",
     )  # fmt: skip
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from vitedge_core.plots.frame import GREY, frame
+from vitedge_core.plots.frame import BESIDE_CAMERA, GREY, frame
 from vitedge_core.plots.pareto import COLOURS, SHAPES, Axis
 
 
@@ -70,4 +70,4 @@ def published(
         title=across.title, tickformat=across.format, ticksuffix=across.suffix, automargin=True, zeroline=False,
         type="log" if spread else "linear", dtick="D2" if spread else None,
     )  # fmt: skip
-    return figure.update_layout(frame(height, 40, hovermode="closest"))
+    return figure.update_layout(frame(height, margin=BESIDE_CAMERA, hovermode="closest"))

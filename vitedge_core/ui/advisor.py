@@ -36,7 +36,8 @@ def limits() -> Limits:
         file = _limit("File in MB", "advisor-file", 10.0, 1.0, "Of the weights, packed at the recipe's bits.")
         memory = _limit("Memory in MB", "advisor-memory", None, 10.0, "Weights and activations alive at once.")
         lost = st.number_input(
-            "Points that may be lost", 0.0, 100.0, 1.0, 0.5, key="advisor-lost", persist_state="session", width=180,
+            "Points that may be lost", 0.0, 100.0, 1.0, 0.5, "%g", key="advisor-lost", persist_state="session",
+            width=180,
             help="Accuracy lost against the same model uncompressed; empty is no limit.",
         )  # fmt: skip
     return (
@@ -47,7 +48,7 @@ def limits() -> Limits:
 
 def _limit(label: str, key: str, value: float | None, step: float, meaning: str) -> float | None:
     found = st.number_input(label, min_value=0.0, value=value, step=step, key=key, placeholder="no limit", width=150,
-                            persist_state="session", help=meaning)  # fmt: skip
+                            format="%g", persist_state="session", help=meaning)  # fmt: skip
     return found or None
 
 
@@ -66,7 +67,7 @@ def measured() -> tuple[list[Run], list[str]]:
     known = sorted({run.recipe.model for run in runs} | {current})
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         models = st.multiselect("Models", known, default=None, key="advisor-models", persist_state="session",
-                                placeholder="all that were measured, and Build's")  # fmt: skip
+                                placeholder="all that were measured, and the one in Build")  # fmt: skip
         digest = st.selectbox(
             "Images", list(sets), key="advisor-images", persist_state="session", disabled=len(sets) < 2,
             placeholder="nothing measured yet", format_func=lambda key: f"{sets[key].title} ({sets[key].runs} runs)",
@@ -137,31 +138,32 @@ def _card(advice: Advice, title: str, key: str) -> None:
             st.markdown(f":blue-badge[{title}] **{advice.recipe.model}** :gray[→] {steps}")
             if st.button("Open in Build", key=f"{key}-open", icon=":material/tune:"):
                 layout.open_in(advice.recipe, "build")
-        parts = [f"{_mark(condition)} {condition.name} {_held(condition)}" for condition in advice.conditions]
+        parts = [f"{_mark(condition)}{condition.name} {_held(condition)}" for condition in advice.conditions]
         if advice.accuracy is not None:
             bounds = interval(advice.accuracy)
             parts.insert(0, f"accuracy **{human(advice.accuracy)}** ({bounds}, {advice.n:,} images)")
         st.markdown(" · ".join(parts))
-        st.caption(_remarks(advice))
+        quantity.note(*_remarks(advice))
 
 
-def _remarks(advice: Advice) -> str:
+def _remarks(advice: Advice) -> list[str | Evidence]:
     """How sure it is, and where the time comes from."""
     sure = "a gamble" if advice.chance < LEAST else "likely" if advice.chance < 0.9 else "safe"
-    lines = [] if advice.accuracy is None else [f"{100 * advice.chance:.0f} % that all limits hold: {sure}."]
+    lines: list[str | Evidence] = []
+    if advice.accuracy is not None:
+        lines.append(f"{100 * advice.chance:.0f} % that all limits hold: {sure}.")
     times = [condition.figure for condition in advice.conditions if condition.figure and condition.figure.unit == "s"]
     for time in times:
         where = f" with {advice.target.runtime}, {advice.target.precision}" if advice.target else ""
         level = "80 %" if time.evidence is Evidence.PREDICTED else "95 %"
-        lines.append(f"{quantity.badge(time.evidence)} Time{where}: {human(time)}, {level} interval {interval(time)}.")
-    lines += [condition.why for condition in advice.conditions if condition.why]
-    return " ".join(lines)
+        lines += [time.evidence, f"Time{where}: {human(time)}, {level} interval {interval(time)}."]
+    return lines + [condition.why for condition in advice.conditions if condition.why]
 
 
 def _mark(condition: Condition) -> str:
-    if condition.figure is None:
-        return ":material/help:"
-    return ":material/check:" if condition.met else ":material/close:"
+    """A letter, because a line could break behind an icon; it stays with the word after it."""
+    mark = "?" if condition.figure is None else "✓" if condition.met else "✗"
+    return f"{mark}\N{NO-BREAK SPACE}"
 
 
 def _held(condition: Condition) -> str:
@@ -221,9 +223,10 @@ def _table(found: Sequence[Advice]) -> None:
         [_row(place, advice) for place, advice in enumerate(found[:ROWS], 1)], hide_index=True, key="advisor-rows",
         alt="Recipes in the order in which they meet the limits, with every figure.",
         column_config={
-            "chance": number(format="percent", help="That all limits hold, if their errors are independent."),
-            "accuracy": number(format="percent"), "ms": number(format="%.2f"), "MB": number(format="%.2f"),
-            "memory MB": number(format="%.1f"), "points lost": number(format="%.1f"),
+            "Chance, %": number(format="%.0f", help="That all limits hold, if their errors are independent."),
+            "Accuracy, %": number(format="%.1f"), "Time, ms": number(format="%.2f"), "File, MB": number(format="%.2f"),
+            "Memory, MB": number(format="%.1f"), "Points lost": number(format="%.1f"),
+            "Limit that binds": st.column_config.TextColumn(help="The limit that is most likely to be broken."),
         },
     )  # fmt: skip
     if len(found) > ROWS:
@@ -234,15 +237,15 @@ def _row(place: int, advice: Advice) -> dict[str, Any]:
     figures = {condition.name: condition.figure for condition in advice.conditions}
     binding, time = advice.binding, figures.get("time")
     row: dict[str, Any] = {
-        "rank": place, "fits": advice.fits, "chance": advice.chance, "model": advice.recipe.model,
-        "recipe": "; ".join(of_recipe(advice.recipe)), "accuracy": advice.accuracy and advice.accuracy.value,
-        "images": advice.n, "binding": binding.name if binding else "",
+        "Rank": place, "Fits": advice.fits, "Chance, %": 100 * advice.chance, "Model": advice.recipe.model,
+        "Recipe": "; ".join(of_recipe(advice.recipe)), "Accuracy, %": advice.accuracy and 100 * advice.accuracy.value,
+        "Images": advice.n, "Limit that binds": binding.name if binding else "",
     }  # fmt: skip
     if "time" in figures:
-        row["ms"] = time and milliseconds(time)
-    for name, column in (("file", "MB"), ("memory", "memory MB")):
+        row["Time, ms"] = time and milliseconds(time)
+    for name, column in (("file", "File, MB"), ("memory", "Memory, MB")):
         if name in figures:
             row[column] = (figure := figures[name]) and figure.value / 1e6
     if "accuracy lost" in figures:
-        row["points lost"] = (lost := figures["accuracy lost"]) and 100 * lost.value
+        row["Points lost"] = (lost := figures["accuracy lost"]) and 100 * lost.value
     return row

@@ -64,6 +64,12 @@ def title_of(step: Step) -> str:
     return known.card.title if known else step.technique
 
 
+def labels_of(technique: str) -> dict[str, str]:
+    """What a method's knobs are called, by name; none if nobody knows the method."""
+    known = catalogue().get(technique)
+    return {knob.name: knob.label for knob in known.knobs()} if known else {}
+
+
 def planned(recipe: Recipe) -> tuple[Planned, tuple[Cost, ...]]:
     """The plan and the cost after every step; the first are the baseline's. They are immutable, so sessions share them.
 

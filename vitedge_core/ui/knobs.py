@@ -48,9 +48,7 @@ def _label(knob: str) -> str:
     """A knob's name for people: "1 tome.r" becomes "1. Tokens merged in each block"."""
     place, _, rest = knob.partition(" ")
     technique, _, name = rest.rpartition(".")
-    known = cache.catalogue().get(technique)
-    label = next((each.label for each in known.knobs() if each.name == name), name) if known else name
-    return f"{place}. {label}"
+    return f"{place}. {cache.labels_of(technique).get(name, name)}"
 
 
 def side_by_side(found: Sequence[Point]) -> None:
@@ -63,6 +61,9 @@ def side_by_side(found: Sequence[Point]) -> None:
         return
     chosen = [settings(point.recipe) for point in own]
     names = varied(chosen)[:MOST_LINES]
+    if not names:
+        layout.empty("tune", "No knob varies among these recipes, so there is nothing to set side by side. Sweep one.")
+        return
     lines = [Line(_label(name), *_values([one.get(name) for one in chosen])) for name in names]
     for axis in dict.fromkeys((*own[0].axes, "accuracy")):
         objective = OBJECTIVES[axis]

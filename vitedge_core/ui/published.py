@@ -48,7 +48,7 @@ def browse() -> None:
     table = [_row(row, cost) for row in rows]
     quantity.chart(figure, table, f"published-{cost}", alt, config=saving.camera("published"))
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-        st.caption(_below(marks, floor) + _caption(rows, cost))
+        quantity.note(*_told(rows, cost, _below(marks, floor)))
         saving.save("published", figure, f"Published accuracy on {dataset} against {name}", alt,
                     (f"{len(rows)} results (CSV)", lambda: _csv(table)))  # fmt: skip
 
@@ -158,10 +158,11 @@ def _row(row: Result, cost: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _caption(rows: Sequence[Result], cost: str) -> str:
+def _told(rows: Sequence[Result], cost: str, below: str) -> list[str | Evidence]:
+    """What the chart rests on, for a note."""
     computed = cost == "weight_bytes"
-    badges = quantity.badge(Evidence.PUBLISHED) + (f" size {quantity.badge(Evidence.PREDICTED)}" if computed else "")
-    parts = [f"{badges} {len(rows)} results from {len({row.source for row in rows})} sources, each told in its hover."]
+    badges = [Evidence.PUBLISHED, *(["size", Evidence.PREDICTED] if computed else [])]
+    parts = [f"{len(rows)} results from {len({row.source for row in rows})} sources, each told in its hover."]
     if cost in UNROUNDED:
         parts.append(f"Fewer bits change neither MACs nor parameters, so {ROUNDED} is shown only where it is chosen.")
     if computed:
@@ -170,7 +171,7 @@ def _caption(rows: Sequence[Result], cost: str) -> str:
         parts.append("Open marks were not checked against their source.")
     parts.append("Training differs too: some networks saw more images than the data set named here. Hardly any source "
                  "prints an interval, so differences of a tenth of a point mean little.")  # fmt: skip
-    return " ".join(parts)
+    return [below.strip(), *badges, " ".join(parts)]
 
 
 def _csv(table: Sequence[dict[str, Any]]) -> str:

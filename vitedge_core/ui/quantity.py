@@ -38,6 +38,17 @@ def badge(evidence: Evidence) -> str:
     return f":{colour}-badge[:material/{icon}: {evidence.value}]"
 
 
+def note(*parts: str | Evidence) -> None:
+    """A quiet line under figures. In a caption badges would fade with the words; here only the words are grey."""
+    told = (badge(part) if isinstance(part, Evidence) else f":gray[{_whole(part)}]" for part in parts if part)
+    st.markdown(f":small[{' '.join(told)}]")
+
+
+def _whole(text: str) -> str:
+    """A text whose brackets do not end the colour around it."""
+    return text.replace("[", r"\[").replace("]", r"\]")
+
+
 def provenance(quantity: Quantity) -> str:
     """What a number rests on, as markdown: the kind of evidence, its interval, its source."""
     lines = [f"**{said(quantity)}** {badge(quantity.evidence)}", f"{MEANING[quantity.evidence].capitalize()}."]

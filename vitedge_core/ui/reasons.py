@@ -80,4 +80,4 @@ def _proof(proof: Proof, other: Counter) -> None:
     ]  # fmt: skip
     st.dataframe(table, hide_index=True, key=f"proof-rows-{other.cause.name}",
                  alt="Times of the baseline, of this recipe and of the counter-proof.")  # fmt: skip
-    st.caption(f"{quantity.badge(proof.ours.evidence)} {proof.ours.source}. {proof.warning or ''}")
+    quantity.note(proof.ours.evidence, f"{proof.ours.source}. {proof.warning or ''}".strip())

@@ -69,7 +69,7 @@ def charts(costs: Sequence[Cost], titles: Sequence[str]) -> None:
         )  # fmt: skip
         units.switch("build")
     if costs[-1].macs.evidence is Evidence.PREDICTED:
-        st.caption(f"{quantity.badge(Evidence.PREDICTED)} {ESTIMATE}")
+        quantity.note(Evidence.PREDICTED, ESTIMATE)
     left, right = st.columns(2, gap="medium")
     with left:
         _waterfall(costs, titles, name, names[name])
@@ -89,9 +89,9 @@ def _waterfall(costs: Sequence[Cost], titles: Sequence[str], name: str, title: s
     st.subheader("What each step does", anchor=False)
     alt = f"{title} from the baseline, {units.said(values[0])}, through {len(steps)} steps to {units.said(values[-1])}."
     table = [
-        {"step": "Baseline", title: units.said(values[0]), "change": ""},
+        {"Step": "Baseline", title: units.said(values[0]), "Change": ""},
         *[
-            {"step": step.label, title: units.said(value), "change": text}
+            {"Step": step.label, title: units.said(value), "Change": text}
             for step, value, text in zip(steps, values[1:], moved, strict=True)
         ],
     ]
@@ -107,9 +107,9 @@ def _blocks(before: Cost, after: Cost, name: str, title: str) -> None:
     figure = block_bars([row._replace(before=times * row.before, after=times * row.after) for row in rows], unit)
     told = [
         {
-            "part": row.label,
-            "baseline": units.counted(row.before, counted),
-            "compressed": units.counted(row.after, counted),
+            "Part": row.label,
+            "Baseline": units.counted(row.before, counted),
+            "Compressed": units.counted(row.after, counted),
         }
         for row in rows
     ]

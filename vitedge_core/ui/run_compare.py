@@ -134,7 +134,9 @@ def _lines(found: Comparison) -> None:
 
 
 def _line_row(line: Line) -> dict[str, Any]:
-    title = f"{cache.title_of(Step(line.technique))}: {line.title}" if line.technique else line.title
+    title = line.title
+    if line.technique:
+        title = f"{cache.title_of(Step(line.technique))}: {cache.labels_of(line.technique).get(title, title)}"
     row = {"": _literal(title.removesuffix(": "))}
     for letter, text in zip(LETTERS, line.cells, strict=False):
         same = not line.differs or text == line.cells[0]

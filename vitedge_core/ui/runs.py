@@ -46,7 +46,7 @@ def _filtered(known: Sequence[Entry]) -> list[Entry]:
 
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         words = st.text_input(
-            "Find", key="runs-words", placeholder="vit w_bits=4 paper", persist_state="session", width=200,
+            "Find", key="runs-words", placeholder="small tome paper", persist_state="session", width=200,
             help="Words that all stand somewhere in a run: model, method, knob, images, machine, tag, note.",
         )  # fmt: skip
         since = st.selectbox("Measured", list(SINCE), key="runs-since", persist_state="session", width=130)
@@ -63,7 +63,7 @@ def _wish(name: str, known: Sequence[Entry]) -> list[str]:
         return []
     return st.multiselect(
         _LABELS[name], list(options), format_func=lambda key: options.get(key, str(key)), key=f"runs-{name}",
-        placeholder="all", persist_state="session", width=190,
+        placeholder="all", persist_state="session", width=180,
     )  # fmt: skip
 
 
@@ -93,7 +93,7 @@ def _table(shown: Sequence[Entry], known: int) -> tuple[Entry, ...]:
         [_row(entry) for entry in shown], hide_index=True, on_select="rerun", selection_mode="multi-row",
         key=f"runs-table-{hash(names)}",  # other rows are another table: a choice never slips to another run
         alt=f"{len(shown)} measured runs with recipe, accuracy, costs and circumstances.",
-        height=min(440, 38 * len(shown) + 40),
+        height=440 if len(shown) > 10 else "content",
         column_config={
             "Measured": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm", help="UTC."),
             "Recipe": text(width=330), "Accuracy, %": number(format="%.1f"),

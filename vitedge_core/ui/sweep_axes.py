@@ -93,7 +93,8 @@ def _first_of_each(knobs: dict[Place, Knob]) -> list[Place]:
 
 
 def _label(recipe: Recipe, place: Place, knob: Knob) -> str:
-    return f"{place[0] + 1}. {cache.title_of(recipe.steps[place[0]])}: {knob.label}"
+    """The knob first: where there is little room, the end is cut off."""
+    return f"{knob.label} ({place[0] + 1}. {cache.title_of(recipe.steps[place[0]])})"
 
 
 def _key(place: Place) -> str:

@@ -15,7 +15,7 @@ from vitedge_core.recipe import Recipe
 from vitedge_core.storage import data_folder, written_whole
 from vitedge_core.ui import cache, measuring, state
 from vitedge_core.ui.measuring import POLL
-from vitedge_core.ui.quantity import badge
+from vitedge_core.ui.quantity import note
 from vitedge_core.ui.units import said
 from vitedge_core.ui.worker import Report, Stage, Task, Work
 
@@ -95,8 +95,9 @@ def _save(recipe: Recipe, form: Form, kept: Kept) -> None:
         width="stretch",
     )  # fmt: skip
     alike, apart = written.check["same_answers"], written.check["largest_difference"]
-    st.caption(f"{badge(alike.evidence)} {alike.source.partition(';')[0]}; logits differ by {apart.value:.1g} of the "
-               "largest at most.")  # fmt: skip
+    note(
+        alike.evidence, f"{alike.source.partition(';')[0]}; logits differ by {apart.value:.1g} of the largest at most."
+    )
     for sentence in (*written.notes, form.lacks):
         st.caption(sentence)
 

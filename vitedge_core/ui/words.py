@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from vitedge_core.recipe import Recipe
+from vitedge_core.recipe import Recipe, Scalar, Step
 from vitedge_core.text.human import human, interval
 from vitedge_core.ui import cache
 from vitedge_core.ui.objectives import OBJECTIVES
@@ -17,11 +17,25 @@ if TYPE_CHECKING:
 @lru_cache(16_384)
 def of_recipe(recipe: Recipe) -> tuple[str, ...]:
     """What is done to the model, a line for each step."""
-    lines = []
-    for step in recipe.active:
-        knobs = ", ".join(f"{name} {value}" for name, value in step.params)
-        lines.append(f"{cache.title_of(step)}: {knobs}" if knobs else cache.title_of(step))
-    return tuple(lines) or ("uncompressed",)
+    return tuple(map(of_step, recipe.active)) or ("uncompressed",)
+
+
+def of_step(step: Step) -> str:
+    """A method and the knobs that were set, by the labels that Build shows: "Token merging: tokens merged 4"."""
+    labels = cache.labels_of(step.technique)
+    knobs = ", ".join(f"{_inside(labels.get(name, name))} {_value(value)}" for name, value in step.params)
+    return f"{cache.title_of(step)}: {knobs}" if knobs else cache.title_of(step)
+
+
+def _inside(label: str) -> str:
+    """A label within a sentence; "MLP neurons" keeps its capitals."""
+    return label if label[1:2].isupper() else label[:1].lower() + label[1:]
+
+
+def _value(value: Scalar) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return str(value) if value != "" else "none"
 
 
 def told(point: Point, axis: str) -> str:
