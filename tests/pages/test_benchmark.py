@@ -20,6 +20,7 @@ from vitedge_core.experiments import bench_store, engines
 from vitedge_core.recipe import Recipe, Step
 from vitedge_core.ui import benchmark, cache, own_file
 from vitedge_core.ui.recipe_editor import plain
+from vitedge_core.ui.words import of_step
 
 APP = Path(__file__).parents[2] / "app.py"
 HALF = Step.of("head_mlp_magnitude", ratio=0.5, compensate=False)
@@ -213,7 +214,7 @@ def test_a_file_of_our_own_says_what_it_is(monkeypatch, scratch):
     offer(monkeypatch)
     app = uploaded(("m.onnx", sealed(graph()).SerializeToString()))
     app.button(key="own-file-start").click().run()
-    said = f"m.onnx (onnx): digits_vit_base, {cache.title_of(RECIPE.steps[0])}: r 4."
+    said = f"m.onnx (onnx): digits_vit_base, {of_step(RECIPE.steps[0])}."
     assert plain(said) in words(finished(app))
 
 
