@@ -27,7 +27,7 @@ MERGED = Entry(
         ({"techniques": ["tome"]}, [MERGED]), ({"images": ["d1"]}, [PRUNED]), ({"origins": ["sweep"]}, [MERGED]),
         ({"origins": ["imported"]}, [MERGED]), ({"engines": ["eager"]}, [PRUNED]), ({"tags": ["paper"]}, [PRUNED]),
         ({"tags": ["paper"], "models": ["big"]}, []), ({"words": "TOME flow"}, [MERGED]),
-        ({"words": "ratio=0.5"}, [PRUNED]),
+        ({"words": "ratio=0.5"}, [PRUNED]), ({"words": "Merging per block"}, [MERGED]),
         ({"words": "paper laptop"}, [PRUNED]), ({"words": "a note"}, [PRUNED]), ({"words": "aaaa3"}, [MERGED]),
         ({"words": "absent"}, []), ({"since": 150.0}, [MERGED]), ({"until": 200.0}, [PRUNED]),
         ({"since": 100.0, "until": 201.0}, [PRUNED, MERGED]),

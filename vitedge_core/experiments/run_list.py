@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from vitedge_core.errors import VitEdgeError, unknown
 from vitedge_core.experiments.run_notes import notes
@@ -66,9 +67,20 @@ class Filter:
             return True
         run = entry.run
         knobs = [f"{step.technique} {name}={value}" for step in run.recipe.active for name, value in step.params]
-        texts = [run.recipe.model, *[step.technique for step in run.recipe.active], *knobs, run.title, *entry.origins]
+        methods = [text for step in run.recipe.active for text in (step.technique, _spoken(step.technique))]
+        texts = [run.recipe.model, *methods, *knobs, run.title, *entry.origins]
         text = " ".join([*texts, run.engine, run.machine, *entry.tags, *run.evaluation.notes, entry.name]).casefold()
         return all(word in text for word in self.words.casefold().split())
+
+
+@cache
+def _spoken(technique: str) -> str:
+    """What pages call a method and its knobs; empty if nobody knows it any more."""
+    import vitedge_core.techniques  # noqa: F401  importing registers them
+    from vitedge_core import registry
+
+    known = next((cls for cls in registry.techniques() if cls.card.key == technique), None)
+    return " ".join([known.card.title, *(knob.label for knob in known.knobs())]) if known else ""
 
 
 def entries(url: str | None = None) -> tuple[Entry, ...]:

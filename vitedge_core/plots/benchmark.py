@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,10 +14,12 @@ from vitedge_core.experiments.kinds import Spent
 from vitedge_core.plots.frame import AFTER, GREY, ORANGE, RED, YELLOW, frame
 from vitedge_core.plots.intervals import bars as error_bars
 from vitedge_core.plots.intervals import told
+from vitedge_core.recipe import Step
 from vitedge_core.text.human import faster, human, interval, speed
 
 FLAG = "changes answers"
 _WIDE = 30  # characters of a label's line: a telephone has room for a bar beside it
+_LINES = 3  # of a recipe in a label
 _LOOKS = (  # title, colour and pattern of a bar: told apart without colour, too
     ("faster", AFTER, ""), ("slower", YELLOW, "x"), ("no difference measured", GREY, "."), (FLAG, RED, "/"),
 )  # fmt: skip
@@ -27,12 +30,12 @@ def speed_bars(rows: Sequence[BenchRow], titles: Mapping[str, str]) -> go.Figure
 
     Args:
         rows: At least one with figures; from top to bottom.
-        titles: Of the engines, by key.
+        titles: Of engines and methods by key, of knobs by "method.knob".
     """
     shown = [(label, row) for label, row in zip(labels(rows, titles), rows, strict=True) if row.speed][::-1]
     traces = [_bars(title, colour, pattern, [one for one in shown if _look(one[1]) == title])
               for title, colour, pattern in _LOOKS]  # fmt: skip
-    figure = go.Figure([trace for trace in traces if trace is not None], frame(90 + 36 * len(shown), barmode="overlay"))
+    figure = go.Figure([trace for trace in traces if trace is not None], frame(_height(shown), barmode="overlay"))
     figure.add_vline(x=1, line={"color": GREY, "width": 1.5, "dash": "dash"})
     figure.update_xaxes(title="times as fast", rangemode="tozero", automargin=True)
     _categories(figure, [label for label, _ in shown])
@@ -52,7 +55,7 @@ def agreement_marks(rows: Sequence[BenchRow], titles: Mapping[str, str]) -> go.F
                 marker={"color": colour, "symbol": shape, "size": 10}, error_x={**error_bars(values), "color": colour},
                 text=[told(value) for value in values], hovertemplate="%{y}<br>%{text}<extra></extra>",
             ))  # fmt: skip
-    figure = go.Figure(traces, frame(90 + 36 * len(shown)))
+    figure = go.Figure(traces, frame(_height(shown)))
     figure.update_xaxes(title="same answers", tickformat=".0%", automargin=True)
     _categories(figure, [label for label, _ in shown])
     return figure
@@ -64,11 +67,18 @@ def labels(rows: Sequence[BenchRow], titles: Mapping[str, str]) -> list[str]:
     models = {row.recipe.model for row in rows}
     found = []
     for row in rows:
-        steps = recipe_words(row) if len(models) > 1 else recipe_words(row).partition(" → ")[2] or "uncompressed"
-        more = [steps] * (len(recipes) > 1) + [row.setting.words] * (len(passes) > 1)
-        lines = [titles.get(row.engine, row.engine), *(t if len(t) <= _WIDE else f"{t[: _WIDE - 1]}…" for t in more)]
-        found.append("<br>".join(lines))
+        whole = recipe_words(row, titles)
+        steps = whole if len(models) > 1 else whole.partition(" → ")[2] or "uncompressed"
+        lines = textwrap.wrap(steps, _WIDE, max_lines=_LINES, placeholder="…") if len(recipes) > 1 else []
+        lines += [row.setting.words] * (len(passes) > 1)
+        found.append("<br>".join([titles.get(row.engine, row.engine), *lines]))
     return [f"{label}{' ' * found[:place].count(label)}" for place, label in enumerate(found)]
+
+
+def _height(shown: Sequence[tuple[str, BenchRow]]) -> int:
+    """Of a figure in pixels, so that no label runs into the next."""
+    lines = max((1 + label.count("<br>") for label, _ in shown), default=1)
+    return 90 + max(36, 12 + 16 * lines) * len(shown)
 
 
 def kind_bars(found: Spent, tell: Callable[[float], str]) -> go.Figure:
@@ -133,42 +143,49 @@ def _categories(figure: Any, names: Sequence[str]) -> None:
                         tickfont={"size": 11})  # fmt: skip
 
 
-def row_words(row: BenchRow) -> dict[str, str]:
-    """One row's speed; of a row without figures the reason."""
-    named = {"Recipe": recipe_words(row), "Engine": row.engine, "Pass": row.setting.words}
+def row_words(row: BenchRow, titles: Mapping[str, str] | None = None) -> dict[str, str]:
+    """One row's speed; of a row without figures the reason. Without titles things are called by their keys."""
+    named = {
+        "Recipe": recipe_words(row, titles),
+        "Engine": (titles or {}).get(row.engine, row.engine),
+        "Pass": row.setting.words,
+    }
     figures = row.speed
     if figures is None:
         empty = dict.fromkeys(("95 % interval", "p50", "p95", "CPU time", "CPU ratio", "Built in", "File"), "")
         return {**named, "Against eager": row.problem, **empty}
     return {
         **named, "Against eager": speed(figures.ratio),
-        "95 % interval": "" if figures.ratio.is_exact else _as_fast(figures.ratio), "p50": human(figures.median),
+        "95 % interval": _bounds(figures.ratio), "p50": human(figures.median),
         "p95": human(figures.slow), "CPU time": human(figures.cpu), "CPU ratio": human(figures.cpu_ratio),
         "Built in": human(row.build_seconds) if row.build_seconds else "",
         "File": human(row.bytes) if row.bytes else "",
     }  # fmt: skip
 
 
-def agreement_words(row: BenchRow) -> dict[str, str]:
+def agreement_words(row: BenchRow, titles: Mapping[str, str] | None = None) -> dict[str, str]:
     """One row's agreement with the eager model of its recipe, and what became of the accuracy."""
     found = row.agreement
     if found is None or row.change is None:
         return {}
     return {
-        "Recipe": recipe_words(row), "Engine": row.engine, "Same answer": told(found.same),
+        "Recipe": recipe_words(row, titles), "Engine": (titles or {}).get(row.engine, row.engine),
+        "Same answer": told(found.same),
         "Logits' error": told(found.error), "Accuracy": told(found.accuracy),
         "Against its eager model": told(found.difference, signed=True),
         "Against the uncompressed": told(row.change, signed=True), "Flag": FLAG if row.flagged else "",
     }  # fmt: skip
 
 
-def recipe_words(row: BenchRow) -> str:
+def recipe_words(row: BenchRow, titles: Mapping[str, str] | None = None) -> str:
     """The recipe in short: its model, its methods, and the knobs that were set."""
-    steps = [
-        step.technique + (f" {', '.join(f'{name}={value}' for name, value in step.params)}" if step.params else "")
-        for step in row.recipe.active
-    ]
-    return " → ".join([row.recipe.model, *steps])
+    return " → ".join([row.recipe.model, *(_step_words(step, titles or {}) for step in row.recipe.active)])
+
+
+def _step_words(step: Step, titles: Mapping[str, str]) -> str:
+    named = [(f"{titles[key]} " if (key := f"{step.technique}.{name}") in titles else f"{name}=") + str(value)
+             for name, value in step.params]  # fmt: skip
+    return f"{titles.get(step.technique, step.technique)} {', '.join(named)}".strip()
 
 
 def notes(rows: Sequence[BenchRow], titles: Mapping[str, str] | None = None) -> list[str]:
@@ -186,6 +203,9 @@ def notes(rows: Sequence[BenchRow], titles: Mapping[str, str] | None = None) -> 
     return list(found)
 
 
-def _as_fast(ratio: Quantity) -> str:
-    """The interval of a ratio of times, as a share of the baseline's time."""
-    return f"{interval(ratio)} of its time"
+def _bounds(ratio: Quantity) -> str:
+    """The interval of a ratio of times, the same way round as `speed` says the ratio."""
+    if ratio.is_exact:
+        return ""
+    quick = ratio.excludes(1) and ratio.value < 1
+    return f"{interval(faster(ratio))} as fast" if quick else f"{interval(ratio)} as long"

@@ -13,6 +13,7 @@ from vitedge_core.experiments.bench import SECONDS, USUAL, Request, bench, known
 from vitedge_core.experiments.bench_rows import Setting
 from vitedge_core.plots import benchmark as figures
 from vitedge_core.ui import cache, layout, quantity, state, waiting
+from vitedge_core.ui.words import of_recipe
 
 if TYPE_CHECKING:
     from vitedge_core.compress import Planned
@@ -100,19 +101,20 @@ def draw(rows: Sequence[BenchRow]) -> None:
     if not timed:
         return
     st.markdown(verdict(timed))
+    titles = {**_TITLES, **cache.labels()}
     answered = [row for row in timed if row.agreement is not None]
     places = st.columns([3, 2], gap="medium") if answered else [st.container()]
     with places[0]:
         st.subheader("Speed", anchor=False)
         alt = f"Speed of {len(timed)} rows against the uncompressed model in eager PyTorch, with 95 % intervals."
-        table = [{**figures.row_words(row), "Evidence": _evidence(row)} for row in rows]
-        quantity.chart(figures.speed_bars(timed, _TITLES), table, "bench-speed", alt)
+        table = [{**figures.row_words(row, titles), "Evidence": _evidence(row)} for row in rows]
+        quantity.chart(figures.speed_bars(timed, titles), table, "bench-speed", alt)
     if answered:
         with places[1]:
             st.subheader("Agreement", anchor=False)
             alt = f"Share of equal answers of {len(answered)} rows with the eager model of their recipe."
-            table = [figures.agreement_words(row) for row in answered]
-            quantity.chart(figures.agreement_marks(answered, _TITLES), table, "bench-agreement", alt)
+            table = [figures.agreement_words(row, titles) for row in answered]
+            quantity.chart(figures.agreement_marks(answered, titles), table, "bench-agreement", alt)
     for note in figures.notes(timed, _TITLES):
         st.caption(note)
     st.caption(_circumstances(timed[-1]))
@@ -124,7 +126,7 @@ def verdict(rows: Sequence[BenchRow]) -> str:
     if best is None:
         return "Every engine here changes more answers than the accuracy is known to."
     assert best.speed is not None
-    name = f"**{_TITLES.get(best.engine, best.engine)}** with {figures.recipe_words(best)}"
+    name = f"**{_TITLES.get(best.engine, best.engine)}** with {figures.recipe_words(best, cache.labels())}"
     if not best.speed.ratio.excludes(1):
         return f"No row is measurably faster than the baseline ({quantity.badge(best.speed.ratio.evidence)})."
     words, bounds = figures.speed(best.speed.ratio), figures.interval(figures.faster(best.speed.ratio))
@@ -157,9 +159,7 @@ def _recipes(current: Recipe) -> dict[str, Recipe]:
 
 
 def _short(recipe: Recipe) -> str:
-    return " → ".join(
-        f"{cache.title_of(step)} {', '.join(f'{k}={v}' for k, v in step.params)}" for step in recipe.active
-    )
+    return " → ".join(of_recipe(recipe))
 
 
 def _settings() -> tuple[Setting, ...]:

@@ -64,6 +64,18 @@ def title_of(step: Step) -> str:
     return known.card.title if known else step.technique
 
 
+def labels() -> dict[str, str]:
+    """Titles of all methods by key, and what their knobs are called within a sentence, by "method.knob"."""
+    known = catalogue()
+    titles = {key: cls.card.title for key, cls in known.items()}
+    return titles | {f"{key}.{name}": inside(label) for key in known for name, label in labels_of(key).items()}
+
+
+def inside(label: str) -> str:
+    """A label within a sentence; "MLP neurons" keeps its capitals."""
+    return label if label[1:2].isupper() else label[:1].lower() + label[1:]
+
+
 def labels_of(technique: str) -> dict[str, str]:
     """What a method's knobs are called, by name; none if nobody knows the method."""
     known = catalogue().get(technique)

@@ -96,7 +96,7 @@ def _table(shown: Sequence[Entry], known: int) -> tuple[Entry, ...]:
         height=440 if len(shown) > 10 else "content",
         column_config={
             "Measured": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm", help="UTC."),
-            "Recipe": text(width=330), "Accuracy, %": number(format="%.1f"),
+            "Recipe": text(width=370), "Accuracy, %": number(format="%.1f"),
             "95 % interval": text(width=120, help="Of the accuracy."),
             "MMAC": number(format="%.1f", help="Millions of multiply-accumulate operations for one image."),
             "MB": number(format="%.2f", help="Size of the weights file."),

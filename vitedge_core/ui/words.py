@@ -23,13 +23,8 @@ def of_recipe(recipe: Recipe) -> tuple[str, ...]:
 def of_step(step: Step) -> str:
     """A method and the knobs that were set, by the labels that Build shows: "Token merging: tokens merged 4"."""
     labels = cache.labels_of(step.technique)
-    knobs = ", ".join(f"{_inside(labels.get(name, name))} {_value(value)}" for name, value in step.params)
+    knobs = ", ".join(f"{cache.inside(labels.get(name, name))} {_value(value)}" for name, value in step.params)
     return f"{cache.title_of(step)}: {knobs}" if knobs else cache.title_of(step)
-
-
-def _inside(label: str) -> str:
-    """A label within a sentence; "MLP neurons" keeps its capitals."""
-    return label if label[1:2].isupper() else label[:1].lower() + label[1:]
 
 
 def _value(value: Scalar) -> str:
