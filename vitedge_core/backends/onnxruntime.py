@@ -27,7 +27,7 @@ from vitedge_core.backends.base import (
     needs_no_rounding,
 )
 from vitedge_core.convert.onnx import BATCH, IMAGES, OPSET, float_onnx, integer_onnx
-from vitedge_core.convert.processor import EXACT_SUMS, cuts_sums_off
+from vitedge_core.convert.processor import cuts_sums_off, unsigned_codes
 from vitedge_core.convert.quiet import first_line, quietly
 from vitedge_core.errors import VitEdgeError
 from vitedge_core.plan import Plan
@@ -122,7 +122,7 @@ class OnnxRuntimeDynamic(OnnxRuntime):
         )
 
     def _graph(self, source: Source) -> ModelProto:
-        from onnxruntime.quantization import QuantType, quantize_dynamic
+        from onnxruntime.quantization import quantize_dynamic
 
         proto = float_onnx(source.model, source.example, source.cancelled)
         source.report(0.5, "Rounding weights")
@@ -130,15 +130,14 @@ class OnnxRuntimeDynamic(OnnxRuntime):
         def convert(folder: Path) -> Path:
             target = folder / "dynamic.onnx"
             quantize_dynamic(
-                proto, target, op_types_to_quantize=["MatMul", "Gemm"], per_channel=True,
-                weight_type=QuantType.QUInt8 if cuts_sums_off() else QuantType.QInt8,
-            )  # fmt: skip
+                proto, target, op_types_to_quantize=["MatMul", "Gemm"], per_channel=True, weight_type=_weight_type()
+            )
             return target
 
         return _rewritten(convert, source, self.title)
 
     def _facts(self, proto: ModelProto, content: bytes) -> tuple[str, ...]:
-        return (_int8_share(proto, content), "scales of activations are found in every pass", *_sums())
+        return (_int8_share(proto, content), "scales of activations are found in every pass", *unsigned_codes())
 
 
 @dataclass(frozen=True)
@@ -174,7 +173,7 @@ class OnnxRuntimeStatic(OnnxRuntime):
         return _rewritten(lambda folder: _calibrated(proto, images, folder), source, self.title)
 
     def _facts(self, proto: ModelProto, content: bytes) -> tuple[str, ...]:
-        return (_int8_share(proto, content), "scales of activations are fixed in the file", *_sums())
+        return (_int8_share(proto, content), "scales of activations are fixed in the file", *unsigned_codes())
 
 
 class _Feed:
@@ -203,9 +202,15 @@ def _calibrated(proto: ModelProto, images: _Feed, folder: Path) -> Path:
     target, reader = folder / "static.onnx", cast("CalibrationDataReader", images)
     quantize_static(
         proto, target, reader, quant_format=QuantFormat.QDQ, op_types_to_quantize=["Gemm"], per_channel=True,
-        activation_type=QuantType.QUInt8, weight_type=QuantType.QUInt8 if cuts_sums_off() else QuantType.QInt8,
+        activation_type=QuantType.QUInt8, weight_type=_weight_type(),
     )  # fmt: skip
     return target
+
+
+def _weight_type() -> Any:
+    from onnxruntime.quantization import QuantType
+
+    return QuantType.QUInt8 if cuts_sums_off() else QuantType.QInt8
 
 
 def _rewritten(convert: Callable[[Path], Path], source: Source, title: str) -> ModelProto:
@@ -260,10 +265,6 @@ def _int8_share(proto: ModelProto, content: bytes) -> str:
         kinds = Counter(node.op_type for node in onnx.load(path, load_external_data=False).graph.node)
     integer = sum(kinds[kind] for kind in _INTEGER)
     return f"{integer} of {integer + sum(kinds[kind] for kind in _PRODUCTS)} matrix products run in int8"
-
-
-def _sums() -> tuple[str, ...]:
-    return (EXACT_SUMS,) if cuts_sums_off() else ()
 
 
 ENGINES = (OnnxRuntime(), OnnxRuntimeDynamic(), OnnxRuntimeStatic())

@@ -29,7 +29,7 @@ from vitedge_core.backends.base import (
 )
 from vitedge_core.convert.engine_form import for_engines
 from vitedge_core.convert.onnx import float_onnx, integer_onnx
-from vitedge_core.convert.processor import EXACT_SUMS, HALF_RANGE, cuts_sums_off
+from vitedge_core.convert.processor import cuts_sums_off, half_range, unsigned_codes
 from vitedge_core.convert.quiet import first_line, quietly
 from vitedge_core.errors import VitEdgeError
 from vitedge_core.plan import Plan
@@ -162,9 +162,9 @@ class OpenVinoInt8(OpenVino):
     def _graph(self, source: Source) -> tuple[Any, tuple[str, ...]]:
         if source.plan.quantised:
             proto = integer_onnx(for_engines(source.model), source.example, source.cancelled)
-            return _read(proto), ("the recipe's own scales", *((EXACT_SUMS,) if cuts_sums_off() else ()))
+            return _read(proto), ("the recipe's own scales", *unsigned_codes())
         model = _read(float_onnx(for_engines(source.model), source.example, source.cancelled))
-        return _calibrated(model, source), ("scales by NNCF", *((HALF_RANGE,) if cuts_sums_off() else ()))
+        return _calibrated(model, source), ("scales by NNCF", *half_range())
 
 
 @dataclass(frozen=True)

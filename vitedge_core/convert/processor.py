@@ -6,8 +6,8 @@ from functools import lru_cache
 
 import torch
 
-EXACT_SUMS = "codes are unsigned, since this processor has no VNNI and would cut off sums of products with signed ones"
-HALF_RANGE = "weights use half of the 8-bit range, since this processor has no VNNI and would cut off larger sums"
+_UNSIGNED = "codes are unsigned, since this processor has no VNNI and would cut off sums of products with signed ones"
+_HALF_RANGE = "weights use half of the 8-bit range, since this processor has no VNNI and would cut off larger sums"
 
 
 @lru_cache(maxsize=1)
@@ -20,3 +20,13 @@ def cuts_sums_off() -> bool:
     """
     can = torch.cpu.get_capabilities()
     return can["architecture"] in {"x86_64", "i386"} and not (can["avx512_vnni"] or can["avx_vnni"])
+
+
+def unsigned_codes() -> tuple[str, ...]:
+    """The fact that codes are unsigned, where they have to be."""
+    return (_UNSIGNED,) if cuts_sums_off() else ()
+
+
+def half_range() -> tuple[str, ...]:
+    """The fact that weights use half of the range, where they have to."""
+    return (_HALF_RANGE,) if cuts_sums_off() else ()
