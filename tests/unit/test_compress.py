@@ -246,6 +246,15 @@ def test_the_context_supplies_a_stream_and_teachers(name):
     assert same(context.teacher(""), load(name).model)
 
 
+def test_images_that_an_engine_asked_for_first_can_be_trained_on(name):
+    """Engines run in inference mode; what is made there cannot be part of a training, and images are kept."""
+    context = context_for(recipe(name))
+    with torch.inference_mode():
+        assert not context.images.is_inference()
+        assert not context.labels.is_inference()
+    assert not context.images.is_inference()
+
+
 def test_no_weights_is_an_error_with_the_way_out(monkeypatch):
     monkeypatch.delenv("VITEDGE_WEIGHTS", raising=False)
     monkeypatch.setattr("vitedge_core.models.hub.reachable", lambda: False)

@@ -36,6 +36,18 @@ def small_digits(monkeypatch):
     return DigitImages()
 
 
+def test_digits_first_asked_for_in_inference_mode_can_be_trained_on(monkeypatch, tmp_path):
+    monkeypatch.setenv("VITEDGE_DATA", str(tmp_path))
+    for kept in (wild_digits.load, wild_digits._handwriting, wild_digits._photographs):
+        kept.cache_clear()
+    for _ in ("made", "read"):
+        with torch.inference_mode():
+            digits = wild_digits.load("train", 4, seed=77)
+        assert not any(part.is_inference() for part in (digits.images, digits.labels, digits.masks))
+        wild_digits.load.cache_clear()
+    assert not wild_digits._photographs("train").is_inference()
+
+
 def test_digits_come_in_batches_of_the_same_order(small_digits):
     whole = next(small_digits.batches(PREPARED, 60, 60))
     parts = list(small_digits.batches(PREPARED, 50, 16))

@@ -54,7 +54,12 @@ class Digits:
         return Digits(self.images[:count], self.labels[:count], self.masks[:count])
 
 
+# What is kept must not be made in inference mode, in which the first who asks may be: training could not use it later.
+_kept = torch.inference_mode(False)
+
+
 @cache
+@_kept
 def _handwriting(split: str) -> tuple[Tensor, NDArray[np.int64]]:
     """Smoothed samples [n, 1, 32, 32] in 0..1 and their labels [n]; a fixed fifth of every class is for testing."""
     from sklearn.datasets import load_digits
@@ -74,6 +79,7 @@ def _handwriting(split: str) -> tuple[Tensor, NDArray[np.int64]]:
 
 
 @cache
+@_kept
 def _photographs(split: str) -> Tensor:
     """The split's region of both photographs, [2, 3, H, W] in 0..1: the right 30 % for testing, a gap, the rest."""
     from sklearn.datasets import load_sample_images
@@ -194,6 +200,7 @@ def _join(parts: list[Digits]) -> Digits:
 
 
 @cache
+@_kept
 def load(split: str = "test", count: int = TEST_IMAGES, seed: int = 0) -> Digits:
     """The first `count` images of a split as it is measured, from the cache on disk when they are there."""
     if not 1 <= count <= 100_000:
