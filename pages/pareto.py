@@ -29,7 +29,7 @@ def here() -> None:
     running = newest is not None and newest.active
     from vitedge_core.experiments.runs import all_runs
 
-    empty = newest is None and not all_runs()  # else the chart comes first
+    empty = newest is None and not all_runs(engine=None)  # else the chart comes first
     with st.expander(
         "Measure more: sweep the knobs of this recipe", key="sweep", icon=":material/grid_on:", expanded=empty
     ):

@@ -354,7 +354,7 @@ class _Supplies(Context):
         return self._batch().labels
 
 
-@torch.inference_mode(False)  # it is kept, and a training step may take what an engine asked for first
+@torch.inference_mode(mode=False)  # it is kept, and a training step may take what an engine asked for first
 def _calibration(model: str, images: LabelledImages | None) -> Batch:
     if images is None:
         raise VitEdgeError(

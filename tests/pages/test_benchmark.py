@@ -214,7 +214,7 @@ def test_a_file_of_our_own_says_what_it_is(monkeypatch, scratch):
     offer(monkeypatch)
     app = uploaded(("m.onnx", sealed(graph()).SerializeToString()))
     app.button(key="own-file-start").click().run()
-    said = f"m.onnx (onnx): digits_vit_base, {of_step(RECIPE.steps[0])}."
+    said = f"m.onnx (onnx): Digits ViT base, {of_step(RECIPE.steps[0])}."
     assert plain(said) in words(finished(app))
 
 

@@ -102,7 +102,7 @@ def test_start_cancel_and_reload(teacher, launched):
     assert app.button(key="begin").disabled
 
     again = page(job)  # the page is reloaded: nothing but the address is left
-    assert "digits_vit_small taught by" in said(again)
+    assert "Digits ViT small taught by" in said(again)
     again.button(key=f"cancel-{job}").click().run()
     assert jobs.status(job).cancelling
 

@@ -55,7 +55,7 @@ def test_a_method_opens_to_its_manual_knobs_and_models(app: AppTest) -> None:
     text = "\n".join(str(block.value) for block in app.markdown)
     for heading in ("Idea", "Cost", "When it fails", "Knobs", "Bundled models"):
         assert f"**{heading}**" in text
-    assert ":material/check: digits_vit_base" in text
+    assert ":material/check: Digits ViT base" in text
     assert app.table[0].value["Knob"][0] == "**Tokens merged per block** `r`"
 
 
@@ -81,5 +81,5 @@ def test_every_knob_says_what_it_may_be(cls) -> None:
 
 def test_support_says_why_not() -> None:
     lines = gallery.support("tome", ["digits_vit_base", "digits_swin"])
-    assert lines[0] == ":material/check: digits_vit_base"
-    assert lines[1].startswith(":material/close: digits_swin: ")
+    assert lines[0] == ":material/check: Digits ViT base"
+    assert lines[1].startswith(":material/close: Digits Swin: ")

@@ -20,6 +20,7 @@ from vitedge_core.ui import cache, measuring
 from vitedge_core.ui.worker import Worker
 
 ROOT = Path(__file__).parents[2]
+ORT = "ONNX Runtime"
 
 
 @pytest.fixture(autouse=True)
@@ -163,6 +164,37 @@ def test_runs_of_several_origins_are_told_apart_and_chosen():
     app.multiselect(key="pareto-from").set_value(["command line"]).run()
     assert not app.exception
     assert [line for line in app.selectbox(key="front-macs-accuracy").options if "100 kMAC" in line] == []
+
+
+def test_recipes_in_one_engine_at_a_time():
+    """Their latencies and answers are the engine's as much as the recipe's."""
+    keep((0.1, 0.94, 6e5), (0.2, 0.93, 3e5))
+    runs.record(with_cost(a_run(0.4, accuracy=0.91, engine=ORT), 1e5))
+    app = page()
+    assert app.selectbox(key="pareto-engine").value == runs.ENGINE
+    assert not any("100 kMAC" in line for line in app.selectbox(key="front-macs-accuracy").options)
+    app.selectbox(key="pareto-engine").set_value(ORT).run()
+    lines = app.selectbox(key="front-macs-accuracy").options
+    assert any("100 kMAC" in line for line in lines)
+    assert not any("600 kMAC" in line for line in lines)
+    app.selectbox(key="front-macs-accuracy").select_index(next(i for i, line in enumerate(lines) if "100 kM" in line))
+    app.button(key="front-open").click().run()
+    assert app.session_state["engine"] == "onnxruntime"
+
+
+def test_a_sweep_in_another_engine(launched):
+    keep((0.1, 0.94, 6e5))
+    app = page(Recipe("digits_vit_base", (Step.of("head_mlp_magnitude", ratio=0.3),)))
+    app.selectbox(key="sweep-engine").set_value("onnxruntime").run()
+    assert app.toggle(key="sweep-halving").disabled
+    assert app.toggle(key="sweep-gaze").disabled
+    app.button(key="sweep-start").click().run()
+    assert not app.exception
+    (command,) = launched
+    space = Space.from_dict(json.loads(Path(command[command.index("sweep") + 1]).read_text()))
+    assert (space.engine, space.rungs) == ("onnxruntime", ())
+    assert app.selectbox(key="pareto-engine").value == ORT
+    assert f"No recipe was measured in {ORT} yet." in texts(app)
 
 
 def test_knobs_side_by_side_and_which_matters(monkeypatch):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import homegrown
 import pytest
 from fake_engines import MadeUp
 
 from vitedge_core import backends
 from vitedge_core.backends import BASELINE
-from vitedge_core.compress import compress
+from vitedge_core.compress import compress, plan_recipe
 from vitedge_core.datasets import wild_digits
 from vitedge_core.errors import Cancelled, VitEdgeError
 from vitedge_core.evidence import Evidence
@@ -16,6 +19,10 @@ from vitedge_core.experiments import engines, runs
 from vitedge_core.experiments import evaluate as evaluating
 from vitedge_core.experiments.evaluate import evaluate
 from vitedge_core.experiments.evaluation import COSTS, IN_ENGINE
+from vitedge_core.experiments.goal import Goal, Limit
+from vitedge_core.experiments.space import Axis, Space
+from vitedge_core.experiments.store import study
+from vitedge_core.experiments.sweep import run_sweep
 from vitedge_core.recipe import Recipe, Step
 
 HALF = Step.of("head_mlp_magnitude", ratio=0.5, compensate=False)
@@ -152,3 +159,20 @@ def test_a_run_from_before_there_were_engines_ran_in_the_eager_one(recipe):
 def test_titles_name_engines_as_well_as_keys_do():
     titles = [engine.title for engine in backends.ENGINES]
     assert len(titles) == len(set(titles))
+
+
+def test_a_sweep_measures_in_its_engine(recipe, offer, tmp_path):
+    offer(MadeUp(raised=1e6))  # always answers 0
+    most = plan_recipe(replace(recipe, steps=(HALF.with_knob("ratio", 0.4),))).last.params
+    goal = Goal(("accuracy", "latency_seconds"), (Limit("params", most=most),))
+    space = Space(recipe, (Axis(0, "ratio", (0.2, 0.4, 0.6)),), limit=32, goal=goal, halving=True, engine="made-up")
+    path = tmp_path / "space.json"
+    path.write_text(json.dumps(space.to_dict()))
+    found = run_sweep(path, "swept")
+    assert (found["done"], found["problems"], found["skipped"]) == (3, {}, 1)
+    kept = runs.all_runs(engine=None)
+    assert [run.engine for run in kept] == ["Made up", "Made up"]
+    assert all(run.timed for run in kept)
+    zeros = int((wild_digits.load().labels[:32] == 0).sum())
+    measured = [trial.values[0] for trial in study("swept").trials if trial.values]
+    assert measured == [zeros / 32, zeros / 32]

@@ -19,7 +19,7 @@ from vitedge_core.models import checkpoint, hub, own
 from vitedge_core.models import load as loading
 from vitedge_core.models.load import fingerprint, has_weights, load, load_checkpoint, preprocessing, save_own
 from vitedge_core.models.trace import trace
-from vitedge_core.models.zoo import card, cards
+from vitedge_core.models.zoo import called, card, cards
 
 SMALL = "digits_vit_small"
 
@@ -180,6 +180,7 @@ def test_a_model_of_ones_own_can_be_chosen_everywhere():
 def test_two_of_the_same_title_are_two_models():
     names = [save_own(network(seed=seed), SMALL, "Größe: ÄÖ!").name for seed in (1, 2, 3)]
     assert names == ["mine/gr-e", "mine/gr-e-2", "mine/gr-e-3"]
+    assert [called(name) for name in names] == ["Größe: ÄÖ!", "Größe: ÄÖ! (mine/gr-e-2)", "Größe: ÄÖ! (mine/gr-e-3)"]
     assert not same(load(names[0]).model, load(names[1]).model)
     folder = Path(os.environ["VITEDGE_DATA"]) / "models"
     assert sorted(path.name for path in folder.iterdir()) == ["gr-e", "gr-e-2", "gr-e-3"], "no half-written leftovers"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -146,9 +147,15 @@ def example():
     return carry_out("digits_vit_small", S("uniform_ptq", w_bits=4), S("tome", r=3))
 
 
+@pytest.fixture(scope="module")
+def kept(example, tmp_path_factory) -> Path:
+    return write(*example, tmp_path_factory.mktemp("kept") / "package", {})
+
+
 @pytest.fixture
-def written(example, tmp_path) -> Path:
-    return write(*example, tmp_path / "package", {})
+def written(kept, tmp_path) -> Path:
+    """A package to do harm to."""
+    return Path(shutil.copytree(kept, tmp_path / "package"))
 
 
 def reseal(folder: Path) -> None:

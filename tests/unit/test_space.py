@@ -3,6 +3,7 @@
 import itertools
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,7 @@ from vitedge_core.compress import plan_recipe
 from vitedge_core.errors import VitEdgeError
 from vitedge_core.experiments.axes import Axis, Blocks, Choice, range_around, spaced, values_between
 from vitedge_core.experiments.goal import Goal, Limit
-from vitedge_core.experiments.space import Space, read_space
+from vitedge_core.experiments.space import RUNGS, Space, read_space
 from vitedge_core.experiments.warm_start import nearest, spread, warm_start
 from vitedge_core.recipe import Recipe, Step
 from vitedge_core.techniques.base import Knob
@@ -202,6 +203,8 @@ def test_every_order():
         ({"goal": Goal(("accuracy", "device_seconds"))}, "Name the device"),
         ({"goal": Goal(limits=(Limit.parse("macs <= 1 M"), Limit.parse("macs >= 2 M")))}, "contradict"),
         ({"axes": (Blocks(2, "w_bits", (1, 2)),)}, "w_bits"),
+        ({"engine": "openvin"}, "did you mean 'openvino'"),
+        ({"engine": "onnxruntime", "gaze": True}, "in eager PyTorch only"),
     ],
 )
 def test_a_search_that_makes_no_sense(changes, sentence):
@@ -231,6 +234,20 @@ def test_a_damaged_space_is_one_sentence(change):
     with pytest.raises(VitEdgeError) as caught:
         Space.from_dict({**WIDE.to_dict(), **change})
     assert str(caught.value).endswith(".")
+
+
+def test_the_space_in_the_readme_can_be_swept():
+    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    space = Space.from_dict(json.loads(text.partition("```json")[2].partition("```")[0]))
+    space.check()
+    assert (space.total, len(space.goal.limits)) == (20, 2)
+
+
+def test_in_an_engine_every_recipe_sees_all_images():
+    halving = replace(WIDE, halving=True, limit=None)
+    assert halving.rungs == RUNGS
+    assert replace(halving, engine="onnxruntime").rungs == ()
+    assert Space.from_dict(replace(WIDE, engine="onnxruntime").to_dict()).engine == "onnxruntime"
 
 
 def test_every_recipe_of_a_wide_space_can_be_planned():

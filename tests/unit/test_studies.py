@@ -42,6 +42,13 @@ def test_a_recipe_belongs_to_the_newest_sweep_that_holds_it(tmp_path):
     ]  # fmt: skip
 
 
+def test_a_run_in_another_engine_is_of_no_sweep_in_this_one(tmp_path):
+    url = f"sqlite:///{tmp_path / 'runs.db'}"
+    a_sweep(url, "sweep-1", (0.1,), 1.0)
+    here, elsewhere = attributed([a_run(0.1), a_run(0.1, engine="OpenVINO, int8")], memberships(url))
+    assert (here.origin, elsewhere.origin) == ("Sweep of tiny", "elsewhere")
+
+
 def test_a_sweep_of_another_version_is_left_out(tmp_path):
     url = f"sqlite:///{tmp_path / 'runs.db'}"
     a_sweep(url, "sweep-1", (0.1, 0.2), 1.0, plain={"version": 99})

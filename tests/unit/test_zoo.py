@@ -15,7 +15,7 @@ import vitedge_core
 from vitedge_core.errors import VitEdgeError
 from vitedge_core.evidence import Evidence
 from vitedge_core.models.trace import trace
-from vitedge_core.models.zoo import BUNDLED, ModelCard, card, cards, title
+from vitedge_core.models.zoo import BUNDLED, ModelCard, called, card, cards, title
 
 
 def test_bundled_then_own_then_the_zoo():
@@ -93,6 +93,13 @@ def test_any_text_is_a_model_or_one_sentence(name):
 
 def test_titles():
     assert title("swinv2_tiny_window8_256.ms_in1k") == "Swin V2 Tiny window8 256"
+
+
+def test_what_a_model_is_called():
+    assert called("digits_vit_base") == "Digits ViT base"
+    assert called("swinv2_tiny_window8_256.ms_in1k") == "Swin V2 Tiny window8 256"
+    for stranger in ("test_vit", "mine/gone", "nobody's model"):
+        assert called(stranger) == stranger
 
 
 def test_listing_loads_no_framework():

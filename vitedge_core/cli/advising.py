@@ -12,6 +12,7 @@ from vitedge_core.errors import VitEdgeError
 
 def advise(arguments: argparse.Namespace) -> None:
     """Recipes for a device and its limits, from what was measured."""
+    from vitedge_core.backends import engine as named
     from vitedge_core.cost.edge_latency import edge_latencies
     from vitedge_core.experiments.advisor import Wish
     from vitedge_core.experiments.advisor import advise as answer
@@ -22,7 +23,8 @@ def advise(arguments: argparse.Namespace) -> None:
         arguments.device, _scaled(arguments.ms, 1e-3), _scaled(arguments.mb, 1e6), _scaled(arguments.memory, 1e6),
         _scaled(arguments.lost, 0.01),
     )  # fmt: skip
-    runs = [run for run in all_runs() if not arguments.model or run.recipe.model in arguments.model]
+    known = all_runs(engine=named(arguments.engine).title)
+    runs = [run for run in known if not arguments.model or run.recipe.model in arguments.model]
     if not runs:
         raise VitEdgeError("Nothing was measured for that yet; measure recipes first, with measure or sweep.")
     images = image_sets(runs)[0]
@@ -86,4 +88,5 @@ def add(verb: Adder) -> None:
     own.add_argument("--mb", type=float, metavar="MB", help="file of the weights at most")
     own.add_argument("--memory", type=float, metavar="MB", help="weights and activations alive at once, at most")
     own.add_argument("--lost", type=float, metavar="POINTS", help="accuracy that may be lost")
+    own.add_argument("--engine", default="eager", metavar="KEY", help="they were measured in; see engines (eager)")
     own.add_argument("--top", type=int, default=10, metavar="N", help="recipes to print (10)")

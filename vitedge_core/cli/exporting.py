@@ -51,10 +51,16 @@ def forms(arguments: argparse.Namespace) -> None:
 
 def measure_file(arguments: argparse.Namespace) -> None:
     """Accuracy and latency of an exported file, beside its model in PyTorch."""
+    from vitedge_core.backends import BASELINE
     from vitedge_core.experiments.measure_file import measure_file as measured
 
-    if arguments.recipe is not None or arguments.step:
-        raise VitEdgeError("A file brings its own recipe; leave --recipe and --step out, and name at most a --model.")
+    given = {
+        "--recipe": arguments.recipe is not None, "--step": arguments.step, "--batch": arguments.batch != 1,
+        "--engine": arguments.engine != BASELINE.key, "--gaze": arguments.gaze,
+    }  # fmt: skip
+    if any(given.values()):
+        options = ", ".join(option for option, value in given.items() if value)
+        raise VitEdgeError(f"A file brings its own recipe and engine; leave {options} out, and name at most a --model.")
     found = measured(
         Path(arguments.file), arguments.images, arguments.limit, model=arguments.model or "",
         latency=not arguments.no_latency, threads=arguments.threads, report=progress,

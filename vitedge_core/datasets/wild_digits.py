@@ -55,7 +55,7 @@ class Digits:
 
 
 # What is kept must not be made in inference mode, in which the first who asks may be: training could not use it later.
-_kept = torch.inference_mode(False)
+_kept = torch.inference_mode(mode=False)
 
 
 @cache

@@ -69,7 +69,8 @@ def evaluate(
         limit: Images at most, None for all.
         latency: Whether to time both models and to measure their memory.
         gaze: Whether to measure where both look, if the images have masks of their objects.
-        gate: Decides whether the images are worth their time, and after how many it is known well enough.
+        gate: Decides whether the images are worth their time, and after how many it is known well enough; an engine
+            other than the eager one answers all of them.
         report: Called with the share done in 0..1 and a sentence.
         cancelled: Asked often; true raises `Cancelled`.
         threads: Of the timed passes.
@@ -84,7 +85,7 @@ def evaluate(
     if engine != BASELINE.key:
         from vitedge_core.experiments.in_engine import Setting, evaluate_in  # it builds on this module
 
-        setting = Setting(threads, batch, report, cancelled)
+        setting = Setting(threads, batch, report, cancelled, gate)
         return evaluate_in(engine, recipe, images, limit, setting, latency=latency)
     check_threads(threads)
     opened = images_for(recipe.model, images)

@@ -11,7 +11,7 @@ from vitedge_core.datasets.sets import BATCH, LabelledImages
 from vitedge_core.evidence import Quantity
 from vitedge_core.experiments.engines import Built, built, example_of, opened, told
 from vitedge_core.experiments.evaluate import baseline_outcome, costs, images_for, notes_on, section, tested_on
-from vitedge_core.experiments.evaluation import Evaluation
+from vitedge_core.experiments.evaluation import Evaluation, Gate
 from vitedge_core.measure.accuracy import difference
 from vitedge_core.measure.engine_agreement import Answers, EngineAgreement, agree, answers
 from vitedge_core.measure.latency import check_threads, compare
@@ -24,12 +24,13 @@ Figures = dict[str, Quantity]
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """How passes are timed, and what is asked for on the way."""
+    """How passes are timed, and what is asked for on the way. gate: says whether the images are worth their time."""
 
     threads: int
     batch: int
     report: Report
     cancelled: Callable[[], bool]
+    gate: Gate | None = None
 
 
 def evaluate_in(
@@ -45,11 +46,13 @@ def evaluate_in(
         recipe: What to measure.
         images: A set or what `open_images` takes; by default the model's own.
         limit: Images at most, None for all.
-        setting: Threads and batch of the timed passes, progress and cancelling.
+        setting: Threads and batch of the timed passes, progress, cancelling, and the gate, which is only asked before
+            the images: an engine answers all of them.
         latency: Whether to time the engine and the baseline in turn.
 
     Raises:
         VitEdgeError: The engine is missing, refuses the recipe or fails; or as for `evaluate`.
+        Unneeded: The gate said so.
         Cancelled: `setting.cancelled` said so.
     """
     check_threads(setting.threads)
@@ -59,6 +62,8 @@ def evaluate_in(
     made = built(recipe, key, chosen, report=section(report, 0.0, 0.5), cancelled=cancelled)
     runner = opened(made, setting.threads, setting.batch)
     base = baseline_outcome(recipe.model, tested, limit, report=section(report, 0.5, 0.55), cancelled=cancelled)
+    if setting.gate is not None:
+        setting.gate.before(made.done.last, base.top1)
     eager = built(recipe, BASELINE.key, chosen, cancelled=cancelled)
     reference = _asked(
         opened(eager, 1, BATCH), recipe, tested, limit, replace(setting, report=section(report, 0.55, 0.65))

@@ -7,6 +7,7 @@ from typing import Any
 
 from vitedge_core.errors import VitEdgeError
 from vitedge_core.evidence import Quantity
+from vitedge_core.models.zoo import called
 
 TAUGHT, ALONE = "taught", "alone"
 WEIGHTS, SCRATCH = "weights", "scratch"
@@ -46,8 +47,7 @@ class Settings:
     @property
     def title(self) -> str:
         """The experiment in a few words."""
-        student, teacher = (name.removeprefix("mine/").partition(".")[0] for name in (self.student, self.teacher))
-        return f"{student} taught by {teacher}"
+        return f"{called(self.student)} taught by {called(self.teacher)}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for the store and the model's card."""

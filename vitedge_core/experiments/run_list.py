@@ -9,6 +9,7 @@ from functools import cache
 from vitedge_core.errors import VitEdgeError, unknown
 from vitedge_core.experiments.run_notes import notes
 from vitedge_core.experiments.runs import Run, kept
+from vitedge_core.models.zoo import called
 
 IMPORTED = "imported"  # stands among the origins, for runs that came in a file
 _SHORTEST = 4  # letters that may name a run
@@ -68,7 +69,7 @@ class Filter:
         run = entry.run
         knobs = [f"{step.technique} {name}={value}" for step in run.recipe.active for name, value in step.params]
         methods = [text for step in run.recipe.active for text in (step.technique, _spoken(step.technique))]
-        texts = [run.recipe.model, *methods, *knobs, run.title, *entry.origins]
+        texts = [run.recipe.model, called(run.recipe.model), *methods, *knobs, run.title, *entry.origins]
         text = " ".join([*texts, run.engine, run.machine, *entry.tags, *run.evaluation.notes, entry.name]).casefold()
         return all(word in text for word in self.words.casefold().split())
 

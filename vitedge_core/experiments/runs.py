@@ -235,8 +235,8 @@ def _ran_in(run: Run, engine: str) -> bool:
     return run.engine == engine and (engine == ENGINE or here)
 
 
-def usual_seconds(model: str, limit: int | None, *, latency: bool) -> float | None:
-    """Median time that such runs of this model took on this machine; None before the first."""
+def usual_seconds(model: str, limit: int | None, *, latency: bool, engine: str = ENGINE) -> float | None:
+    """Median time such runs of a model took on this machine in the engine of that title; None before the first."""
     times = sorted(
         run.seconds
         for run in _kept(None)
@@ -244,7 +244,7 @@ def usual_seconds(model: str, limit: int | None, *, latency: bool) -> float | No
         and run.limit == limit
         and run.timed == latency
         and run.machine == machine()
-        and run.engine == ENGINE
+        and run.engine == engine
         and not run.imported
     )
     return times[len(times) // 2] if times else None

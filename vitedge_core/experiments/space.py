@@ -18,6 +18,7 @@ from typing import Any
 from vitedge_core.errors import VitEdgeError
 from vitedge_core.experiments.axes import Axis, Blocks, Choice, class_of, read_axis
 from vitedge_core.experiments.goal import KEPT, LATENCY, Goal
+from vitedge_core.experiments.runs import EAGER
 from vitedge_core.recipe import MAX_JSON, Recipe, Scalar
 
 MAX_RECIPES = 2_000  # of a grid
@@ -31,7 +32,7 @@ _MAX_FILE = 4 * MAX_JSON
 _VERSION = 2
 _KNOWN = {
     "version", "recipe", "axes", "models", "optional", "orders", "images", "limit", "latency", "gaze", "halving",
-    "sampler", "trials", "seed", "objectives", "limits", "device",
+    "sampler", "trials", "seed", "objectives", "limits", "device", "engine",
 }  # fmt: skip
 _GOAL = Goal()  # accuracy against MACs
 Settings = dict[str, Scalar]
@@ -45,7 +46,8 @@ class Space:
     many of them, None for all. latency: whether to time the recipes too. gaze: whether to measure where they look,
     where the images have masks of their objects. models: beside the recipe's own. optional: numbers of steps that may
     be off. orders: of the steps, beside the one they have. goal: what is traded. sampler: how it is searched. trials:
-    recipes to measure, None for the whole grid. halving: whether a recipe that is clearly beaten sees fewer images.
+    recipes to measure, None for the whole grid. halving: whether a recipe that is clearly beaten sees fewer images; in
+    an engine other than the eager one none does. engine: key of the engine that the recipes run in.
     """
 
     recipe: Recipe
@@ -62,6 +64,7 @@ class Space:
     trials: int | None = None
     seed: int = 0
     halving: bool = False
+    engine: str = EAGER
 
     @cached_property
     def choices(self) -> dict[str, Choice]:
@@ -110,7 +113,8 @@ class Space:
     @property
     def rungs(self) -> tuple[int, ...]:
         """Numbers of images after which it is asked whether more are needed."""
-        return tuple(n for n in RUNGS if self.limit is None or n < self.limit) if self.halving else ()
+        asked = self.halving and self.engine == EAGER
+        return tuple(n for n in RUNGS if self.limit is None or n < self.limit) if asked else ()
 
     @property
     def title(self) -> str:
@@ -187,6 +191,7 @@ class Space:
         self._check_steps()
         sampler_named(self.sampler).check()
         self.goal.check()
+        self._check_engine()
         if self.trials is not None and not 1 <= self.trials <= MAX_TRIALS:
             raise VitEdgeError(f"A search measures 1 to {MAX_TRIALS:,} recipes, not {self.trials:,}.")
         if self.sampler == GRID and self.size > MAX_RECIPES:
@@ -195,6 +200,15 @@ class Space:
             )
         if self.sampler != GRID and self.trials is None:
             raise VitEdgeError('A search needs "trials", the number of recipes it may measure.')
+
+    def _check_engine(self) -> None:
+        from vitedge_core.backends import engine
+
+        missing = engine(self.engine).missing()
+        if missing:
+            raise VitEdgeError(missing)
+        if self.engine != EAGER and self.looks:
+            raise VitEdgeError("Where a model looks is known in eager PyTorch only; sweep in that, or leave it out.")
 
     def _check_axis(self, axis: Axis | Blocks) -> None:
         self._check_step(axis.step)
@@ -241,7 +255,7 @@ class Space:
             "models": list(self.models), "optional": list(self.optional), "orders": [list(o) for o in self.orders],
             "images": self.images, "limit": self.limit, "latency": self.latency, "gaze": self.gaze,
             "halving": self.halving, "sampler": self.sampler, "trials": self.trials, "seed": self.seed,
-            **self.goal.to_dict(),
+            "engine": self.engine, **self.goal.to_dict(),
         }  # fmt: skip
 
     @classmethod
@@ -284,6 +298,7 @@ def _how(plain: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "images": images and str(images), "limit": limit and int(limit), "latency": bool(plain.get("latency", False)),
         "gaze": bool(plain.get("gaze", False)), "halving": bool(plain.get("halving", plain["version"] > 1)),
+        "engine": str(plain.get("engine", EAGER)),
     }  # fmt: skip
 
 

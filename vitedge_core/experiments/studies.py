@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+from vitedge_core.backends import engine
 from vitedge_core.errors import VitEdgeError
 from vitedge_core.experiments import jobs
 from vitedge_core.experiments.points import digest
@@ -20,10 +21,14 @@ NEWEST = 12  # sweeps that are looked at: a chart with more colours tells nothin
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """A sweep with the recipes it measured or found measured. title: for people, told apart by number where alike."""
+    """A sweep with the recipes it measured or found measured.
+
+    title: for people, told apart by number where alike. engine: title of the one that it measured in.
+    """
 
     name: str
     title: str
+    engine: str
     recipes: frozenset[str]
 
 
@@ -31,19 +36,22 @@ def memberships(url: str | None = None) -> tuple[Membership, ...]:
     """The newest sweeps, the newest first; a sweep that another version made is left out."""
     found = []
     for job in jobs.jobs(KIND, url)[:NEWEST]:
-        recipes = _recipes(job.name, url)
+        title, recipes = _recipes(job.name, url)
         if recipes:
-            found.append(Membership(job.name, job.title, recipes))
+            found.append(Membership(job.name, job.title, title, recipes))
     return _told_apart(found)
 
 
 def attributed(runs: Sequence[Run], sweeps: Sequence[Membership]) -> tuple[Run, ...]:
     """The runs with the title of the newest sweep that holds their recipe as origin; others keep who measured them."""
-    titles = {key: sweep.title for sweep in reversed(sweeps) for key in sweep.recipes}
-    return tuple(replace(run, origin=titles.get(digest(run.recipe), run.origin or "elsewhere")) for run in runs)
+    titles = {(key, sweep.engine): sweep.title for sweep in reversed(sweeps) for key in sweep.recipes}
+    return tuple(
+        replace(run, origin=titles.get((digest(run.recipe), run.engine), run.origin or "elsewhere")) for run in runs
+    )
 
 
-def _recipes(name: str, url: str | None) -> frozenset[str]:
+def _recipes(name: str, url: str | None) -> tuple[str, frozenset[str]]:
+    """Title of its engine, and the recipes."""
     home = study(name, url)
     plain = jobs.attributes(home).get("space")
     with stored():
@@ -52,9 +60,9 @@ def _recipes(name: str, url: str | None) -> frozenset[str]:
     try:
         space = Space.from_dict(plain)
         done = [tuple(sorted(trial.params.items())) for trial in trials if trial.state.name == "COMPLETE"]
-        return frozenset(_digest(where, name, space, values) for values in done)
+        return engine(space.engine).title, frozenset(_digest(where, name, space, values) for values in done)
     except (VitEdgeError, KeyError, TypeError):
-        return frozenset()
+        return "", frozenset()
 
 
 @lru_cache(65_536)

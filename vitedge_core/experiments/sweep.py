@@ -240,7 +240,7 @@ def _measuring(url: str | None) -> Measure:
 
         found = measured(
             recipe, space.images, space.limit, latency=space.times, gaze=space.looks, gate=gate, report=report,
-            cancelled=cancelled, origin=KIND, url=url,
+            cancelled=cancelled, origin=KIND, engine=space.engine, url=url,
         )  # fmt: skip
         return space.goal.all_of(found, _planned(recipe)), found.n
 

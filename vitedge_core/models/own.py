@@ -66,7 +66,7 @@ def keep(prepared: Path, title: str) -> str:
 
     A model appears whole or not at all, also when two processes keep one of the same title.
     """
-    slug = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:50] or "model"
+    slug = _slug(title)
     for number in range(1, 10_000):
         name = slug if number == 1 else f"{slug}-{number}"
         try:
@@ -75,6 +75,20 @@ def keep(prepared: Path, title: str) -> str:
             continue
         return PREFIX + name
     raise unknown("free name for", title, ())
+
+
+def called(name: str) -> str:
+    """Its title; with its name where another one took that title first.
+
+    Raises:
+        VitEdgeError: There is none of that name, or its card is damaged.
+    """
+    title = str(facts(name)["title"])
+    return title if name == PREFIX + _slug(title) else f"{title} ({name})"
+
+
+def _slug(title: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:50] or "model"
 
 
 def forget(name: str) -> None:

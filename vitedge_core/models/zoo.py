@@ -80,6 +80,17 @@ def card(name: str) -> ModelCard:
     return _zoo().get(name) or _any(name)
 
 
+def called(name: str) -> str:
+    """What people call a model: its title in the catalogue; its name where the catalogue lacks it."""
+    if own.is_own(name):
+        try:
+            return own.called(name)
+        except VitEdgeError:  # its folder is gone or damaged, what was measured of it is not
+            return name
+    known = _zoo().get(name)
+    return BUNDLED.get(name) or (known.title if known else name)
+
+
 @cache
 def _bundled(name: str) -> ModelCard:
     path = WEIGHTS / f"{name}.json"

@@ -179,7 +179,8 @@ def agreement_words(row: BenchRow, titles: Mapping[str, str] | None = None) -> d
 
 def recipe_words(row: BenchRow, titles: Mapping[str, str] | None = None) -> str:
     """The recipe in short: its model, its methods, and the knobs that were set."""
-    return " → ".join([row.recipe.model, *(_step_words(step, titles or {}) for step in row.recipe.active)])
+    known, model = titles or {}, row.recipe.model
+    return " → ".join([known.get(model, model), *(_step_words(step, known) for step in row.recipe.active)])
 
 
 def _step_words(step: Step, titles: Mapping[str, str]) -> str:

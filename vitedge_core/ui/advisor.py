@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
 from vitedge_core.evidence import Evidence, Quantity
 from vitedge_core.text.human import human, interval, milliseconds
-from vitedge_core.ui import cache, layout, quantity, state, sweep_form
+from vitedge_core.ui import cache, engine_choice, layout, quantity, state, sweep_form
 from vitedge_core.ui.words import of_recipe
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 FIRST = "Raspberry Pi 5"
 HERE = "This machine"
+ENGINE_CHOICE = "advisor-engine"
 CARDS = 3  # recipes that get a card of their own; the others stand in the table
 ROWS = 50
 LEAST = 0.5  # below this chance a recipe is said to be a gamble
@@ -57,23 +59,31 @@ def _scaled(value: float | None, unit: float) -> float | None:
 
 
 def measured() -> tuple[list[Run], list[str]]:
-    """The stored runs on one image set, and the models that may be used."""
+    """The stored runs on one image set in one engine, and the models that may be used."""
     from vitedge_core.experiments.points import image_sets
     from vitedge_core.experiments.runs import all_runs
 
-    runs = all_runs()
-    sets = {images.digest: images for images in image_sets(runs)}
+    runs = all_runs(engine=None)
     current = state.current_recipe().model
     known = sorted({run.recipe.model for run in runs} | {current})
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-        models = st.multiselect("Models", known, default=None, key="advisor-models", persist_state="session",
-                                placeholder="all that were measured, and the one in Build")  # fmt: skip
+        models = st.multiselect(
+            "Models", known, default=None, key="advisor-models", persist_state="session",
+            format_func=cache.model_title, placeholder="all that were measured, and the one in Build",
+        )  # fmt: skip
+        runs, _ = engine_choice.measured_in(runs, ENGINE_CHOICE)
+        sets = {images.digest: images for images in image_sets(runs)}
         digest = st.selectbox(
             "Images", list(sets), key="advisor-images", persist_state="session", disabled=len(sets) < 2,
             placeholder="nothing measured yet", format_func=lambda key: f"{sets[key].title} ({sets[key].runs} runs)",
             help="Accuracies on different images cannot be compared.",
         )  # fmt: skip
     return [run for run in runs if run.evaluation.digest == digest], models or known
+
+
+def _engine() -> str:
+    """Key of the engine whose runs are advised from."""
+    return engine_choice.key_of(state.widget(ENGINE_CHOICE) or "")
 
 
 def advised(runs: Sequence[Run], models: Sequence[str], wish: Wish) -> Answer:
@@ -135,9 +145,9 @@ def _card(advice: Advice, title: str, key: str) -> None:
     with st.container(border=True, gap="small"):
         with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
             steps = " :gray[→] ".join(of_recipe(advice.recipe))
-            st.markdown(f":blue-badge[{title}] **{advice.recipe.model}** :gray[→] {steps}")
+            st.markdown(f":blue-badge[{title}] **{cache.model_title(advice.recipe.model)}** :gray[→] {steps}")
             if st.button("Open in Build", key=f"{key}-open", icon=":material/tune:"):
-                layout.open_in(advice.recipe, "build")
+                layout.open_in(advice.recipe, "build", _engine())
         parts = [f"{_mark(condition)}{condition.name} {_held(condition)}" for condition in advice.conditions]
         if advice.accuracy is not None:
             bounds = interval(advice.accuracy)
@@ -210,10 +220,12 @@ def _sweep(found: Answer) -> None:
         return
     with st.container(border=True, horizontal=True, vertical_alignment="center"):
         if st.button(f"Measure {space.total} recipes near this budget", key="advisor-sweep", icon=":material/search:"):
-            sweep_form.start(space, 1)
+            sweep_form.start(replace(space, engine=_engine()), 1)
             st.switch_page("pages/pareto.py")
         steps = "; ".join(of_recipe(space.recipe))
-        st.markdown(f":gray[A sweep around {space.recipe.model}, {steps}, that keeps to the limits.]")
+        st.markdown(
+            f":gray[A sweep around {cache.model_title(space.recipe.model)}, {steps}, that keeps to the limits.]"
+        )
 
 
 def _table(found: Sequence[Advice]) -> None:
@@ -237,7 +249,8 @@ def _row(place: int, advice: Advice) -> dict[str, Any]:
     figures = {condition.name: condition.figure for condition in advice.conditions}
     binding, time = advice.binding, figures.get("time")
     row: dict[str, Any] = {
-        "Rank": place, "Fits": advice.fits, "Chance, %": 100 * advice.chance, "Model": advice.recipe.model,
+        "Rank": place, "Fits": advice.fits, "Chance, %": 100 * advice.chance,
+        "Model": cache.model_title(advice.recipe.model),
         "Recipe": "; ".join(of_recipe(advice.recipe)), "Accuracy, %": advice.accuracy and 100 * advice.accuracy.value,
         "Images": advice.n, "Limit that binds": binding.name if binding else "",
     }  # fmt: skip

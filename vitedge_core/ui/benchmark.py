@@ -101,7 +101,7 @@ def draw(rows: Sequence[BenchRow]) -> None:
     if not timed:
         return
     st.markdown(verdict(timed))
-    titles = {**_TITLES, **cache.labels()}
+    titles = _titles(rows)
     answered = [row for row in timed if row.agreement is not None]
     places = st.columns([3, 2], gap="medium") if answered else [st.container()]
     with places[0]:
@@ -120,13 +120,19 @@ def draw(rows: Sequence[BenchRow]) -> None:
     st.caption(_circumstances(timed[-1]))
 
 
+def _titles(rows: Sequence[BenchRow]) -> dict[str, str]:
+    """What people call engines, methods, knobs and models."""
+    models = {row.recipe.model: cache.model_title(row.recipe.model) for row in rows}
+    return {**_TITLES, **cache.labels(), **models}
+
+
 def verdict(rows: Sequence[BenchRow]) -> str:
     """The fastest that keeps its answers, in a sentence."""
     best = min((row for row in rows if not row.flagged), key=_ratio, default=None)
     if best is None:
         return "Every engine here changes more answers than the accuracy is known to."
     assert best.speed is not None
-    name = f"**{_TITLES.get(best.engine, best.engine)}** with {figures.recipe_words(best, cache.labels())}"
+    name = f"**{_TITLES.get(best.engine, best.engine)}** with {figures.recipe_words(best, _titles(rows))}"
     if not best.speed.ratio.excludes(1):
         return f"No row is measurably faster than the baseline ({quantity.badge(best.speed.ratio.evidence)})."
     words, bounds = figures.speed(best.speed.ratio), figures.interval(figures.faster(best.speed.ratio))

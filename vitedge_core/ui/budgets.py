@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from vitedge_core.text.human import human
-from vitedge_core.ui import words
+from vitedge_core.ui import cache, words
 from vitedge_core.ui.objectives import OBJECTIVES
 
 if TYPE_CHECKING:
@@ -51,6 +51,6 @@ def verdict(found: Sequence[Point], limits: dict[str, float]) -> None:
     )
     st.success(
         f"{inside} of {len(found)} recipes are within the budget. The best of them: **{told}** "
-        f"({best.recipe.model}: {'; '.join(words.of_recipe(best.recipe))}).",
+        f"({cache.model_title(best.recipe.model)}: {'; '.join(words.of_recipe(best.recipe))}).",
         icon=":material/emoji_events:",
     )

@@ -58,6 +58,13 @@ def models() -> dict[str, ModelCard]:
     return {card.name: card for card in cards()}
 
 
+def model_title(name: str) -> str:
+    """What people call a model; its name if nobody knows it."""
+    from vitedge_core.models.zoo import called
+
+    return called(name)
+
+
 def title_of(step: Step) -> str:
     """A step's method in words; its key if nobody knows it."""
     known = catalogue().get(step.technique)

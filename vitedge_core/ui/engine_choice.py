@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -11,8 +12,8 @@ from vitedge_core.ui.recipe_editor import plain
 
 if TYPE_CHECKING:
     from vitedge_core.backends.base import Engine
+    from vitedge_core.experiments.runs import Run
     from vitedge_core.plan import Plan
-
 
 HELP = "Accuracy and latency are those of what really runs there, beside the uncompressed model in eager PyTorch."
 
@@ -57,6 +58,29 @@ def choice(plan: Plan) -> None:
     if own:
         with st.container(border=True):  # as the recipe's other steps
             st.caption(f":material/memory: **Last step, by the engine**  \n{plain(own)}")
+
+
+def measured_in(runs: Sequence[Run], key: str) -> tuple[list[Run], str]:
+    """Those of the runs that ran in the chosen engine, and its title; `key` is the choice's, one for each page."""
+    from vitedge_core.experiments.runs import ENGINE
+
+    begun: str | None = state.widget(key)  # a sweep in it has just begun and has no runs yet
+    titles: list[str] = list(dict.fromkeys([ENGINE, *(run.engine for run in runs), *([begun] if begun else [])]))
+    title = st.selectbox(
+        "Engine", titles, key=key, persist_state="session", disabled=len(titles) < 2, width=230,
+        help="Two engines differ in speed and in some answers, so only recipes in one of them are compared.",
+    )  # fmt: skip
+    return [run for run in runs if run.engine == title], title
+
+
+def available() -> dict[str, str]:
+    """Titles of the engines that can be used here, by key."""
+    return {key: engine.title for key, engine in _known().items() if engine.missing() is None}
+
+
+def key_of(title: str) -> str:
+    """Key of the engine of that title; the eager one's if nobody knows it here."""
+    return next((engine.key for engine in _known().values() if engine.title == title), state.EAGER)
 
 
 def _known() -> dict[str, Engine]:

@@ -110,7 +110,8 @@ def support(key: str, models: Sequence[str]) -> list[str]:
     lines = []
     for model in models:
         problems = plan_recipe(Recipe(model, (Step.of(key),))).problems
-        lines.append(f":material/check: {model}" if not problems else f":material/close: {model}: {problems[0]}")
+        name = cache.model_title(model)
+        lines.append(f":material/check: {name}" if not problems else f":material/close: {name}: {problems[0]}")
     return lines
 
 

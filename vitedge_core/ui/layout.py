@@ -65,18 +65,20 @@ def guarded() -> Iterator[None]:
 
 def recipe_line(recipe: Recipe | None = None) -> None:
     """One line that names the recipe the page talks about, and the way to change it."""
-    from vitedge_core.ui.cache import title_of
+    from vitedge_core.ui.cache import model_title, title_of
 
     recipe = recipe or state.current_recipe()
     steps = [title_of(step) for step in recipe.active] or ["no steps yet"]
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.markdown(f":material/deployed_code: **{recipe.model}** :gray[→] " + " :gray[→] ".join(steps))
+        st.markdown(f":material/deployed_code: **{model_title(recipe.model)}** :gray[→] " + " :gray[→] ".join(steps))
         st.page_link("pages/build.py", label="Change it in Build", icon=":material/tune:")
 
 
-def open_in(recipe: Recipe, page: str) -> None:
-    """Make it the recipe that all pages talk about, and go to that page, such as "build"."""
+def open_in(recipe: Recipe, page: str, engine: str | None = None) -> None:
+    """Make it the recipe that all pages talk about, in the engine of that key, and go to a page, such as "build"."""
     state.set_recipe(recipe)
+    if engine is not None:
+        state.set_engine(engine)
     st.switch_page(f"pages/{page}.py")
 
 

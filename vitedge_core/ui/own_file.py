@@ -103,7 +103,7 @@ def _safe(name: str) -> str:
 
 
 def _draw(found: Found) -> None:
-    said = f": {found.recipe.model}, {'; '.join(of_recipe(found.recipe))}" if found.recipe else ""
+    said = f": {cache.model_title(found.recipe.model)}, {'; '.join(of_recipe(found.recipe))}" if found.recipe else ""
     st.markdown(plain(f"{found.name} ({found.form}){said}."))
     st.table([_row(name, figure) for name, figure in found.figures.items()], border="horizontal", hide_index=True,
              alt=f"Size, accuracy and latency of {found.name} with their intervals.")  # fmt: skip

@@ -13,7 +13,7 @@ from vitedge_core.evidence import Evidence, Quantity
 from vitedge_core.experiments.run_compare import CHANGE, RATIO, Comparison, Figure, Line, Verdict, compare
 from vitedge_core.plots.run_compare import LETTERS, run_bars
 from vitedge_core.recipe import Step
-from vitedge_core.ui import cache, layout, state, units
+from vitedge_core.ui import cache, engine_choice, layout, state, units
 from vitedge_core.ui.layout import CHART
 from vitedge_core.ui.quantity import badge
 from vitedge_core.ui.words import of_recipe
@@ -71,10 +71,11 @@ def _cards(found: Comparison) -> None:
                 about = f":gray[{datetime.fromtimestamp(entry.run.time, UTC):%Y-%m-%d %H:%M}]"
                 tags = " ".join(f":gray-badge[{_literal(tag)}]" for tag in entry.tags)
                 marked = badge(Evidence.IMPORTED) if entry.run.imported else ""
-                st.markdown(f"**{letter}** {_literal(entry.run.recipe.model)}  \n:small[{about} {marked} {tags}]")
+                model = _literal(cache.model_title(entry.run.recipe.model))
+                st.markdown(f"**{letter}** {model}  \n:small[{about} {marked} {tags}]")
                 st.markdown("  \n".join(f":small[{_literal(line)}]" for line in of_recipe(entry.run.recipe)))
                 if st.button("Open in Build", key=f"compared-{entry.name}", icon=":material/tune:", type="tertiary"):
-                    layout.open_in(entry.run.recipe, "build")
+                    layout.open_in(entry.run.recipe, "build", engine_choice.key_of(entry.run.engine))
 
 
 def _bars(found: Comparison) -> None:

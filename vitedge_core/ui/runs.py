@@ -12,7 +12,7 @@ import streamlit as st
 
 from vitedge_core.errors import VitEdgeError
 from vitedge_core.text.human import interval, megabytes
-from vitedge_core.ui import cache, layout, run_compare, state
+from vitedge_core.ui import cache, engine_choice, layout, run_compare, state
 from vitedge_core.ui.words import of_recipe
 
 if TYPE_CHECKING:
@@ -72,10 +72,11 @@ def _options(name: str, known: Sequence[Entry]) -> dict[str, str]:
     if name == "techniques":
         steps = {step.technique: step for entry in known for step in entry.run.recipe.active}
         return {key: cache.title_of(steps[key]) for key in sorted(steps)}
+    if name == "models":
+        return {model: cache.model_title(model) for model in sorted({entry.run.recipe.model for entry in known})}
     if name == "images":
         return {entry.run.evaluation.digest: entry.run.title for entry in known}
     says: dict[str, Callable[[Entry], Iterable[str]]] = {
-        "models": lambda entry: (entry.run.recipe.model,),
         "origins": lambda entry: entry.origins,
         "engines": lambda entry: (entry.run.engine,),
         "tags": lambda entry: entry.tags,
@@ -116,7 +117,7 @@ def _row(entry: Entry) -> dict[str, Any]:
     figures, ratio = run.evaluation.compressed, run.evaluation.ratio
     size, accuracy = figures.get("weight_bytes"), figures["accuracy"]
     return {
-        "Measured": datetime.fromtimestamp(run.time, UTC), "Model": run.recipe.model,
+        "Measured": datetime.fromtimestamp(run.time, UTC), "Model": cache.model_title(run.recipe.model),
         "Recipe": "; ".join(of_recipe(run.recipe)), "Accuracy, %": 100 * accuracy.value,
         "95 % interval": interval(accuracy), "MMAC": figures["macs"].value / 1e6, "MB": size and megabytes(size),
         "Time ×": ratio and ratio.value, "Tags": ", ".join(entry.tags), "Images": run.evaluation.n,
@@ -132,7 +133,7 @@ def _actions(shown: Sequence[Entry], chosen: Sequence[Entry], known: Sequence[En
     with st.container(horizontal=True, gap="small"):
         if st.button("Open in Build", key="runs-open", icon=":material/tune:", disabled=len(chosen) != 1,
                      help="Choose one run."):  # fmt: skip
-            layout.open_in(chosen[0].run.recipe, "build")
+            layout.open_in(chosen[0].run.recipe, "build", engine_choice.key_of(chosen[0].run.engine))
         st.button(
             "Compare", key="runs-compare", icon=":material/compare_arrows:", type="primary",
             disabled=not FEWEST <= len(chosen) <= MOST, help=f"Choose {FEWEST} to {MOST} runs.",

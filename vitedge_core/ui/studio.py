@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from vitedge_core.ui import budgets, knobs, layout, state, studio_chart, words
+from vitedge_core.ui import budgets, cache, engine_choice, knobs, layout, state, studio_chart, words
 from vitedge_core.ui.objectives import OBJECTIVES
 
 if TYPE_CHECKING:
@@ -17,13 +17,19 @@ if TYPE_CHECKING:
 
 CHART, SPACE, SIDE, MATTERS = "Chart", "In space", "Knobs side by side", "Which knob matters"
 MODEL, SWEEP = "model", "sweep or origin"
+ENGINE_CHOICE = "pareto-engine"  # key of the choice; who starts a sweep sets it
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What a person chose to see: the runs, the objectives, what colours tell, and the budget by objective."""
+    """What a person chose to see.
+
+    runs: those shown. engine: title of the one they ran in. axes: objectives. colours: what they tell. limits: the
+    budget, by objective.
+    """
 
     runs: tuple[Run, ...]
+    engine: str
     axes: tuple[str, ...]
     colours: str
     limits: dict[str, float]
@@ -34,7 +40,7 @@ def studio() -> None:
     from vitedge_core.experiments.points import points
     from vitedge_core.experiments.runs import all_runs
 
-    runs = all_runs()
+    runs = all_runs(engine=None)
     if not runs:
         layout.empty(
             "scatter_plot", "Nothing has been measured yet. Start a sweep above, measure a recipe in Build, or look at "
@@ -51,14 +57,13 @@ def studio() -> None:
         return
     budgets.verdict(found, choice.limits)
     _view(found, choice)
-    _front(found)
+    _front(found, engine_choice.key_of(choice.engine))
 
 
 def _choose(runs: Sequence[Run]) -> Choice:
     """Objectives and image set. Only one set is ever shown: accuracies on two cannot be compared."""
     from vitedge_core.experiments.points import image_sets
 
-    sets = {images.digest: images for images in image_sets(runs)}
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         axes = [_objective("Cost", "macs", "cost"), _objective("Gain", "accuracy", "gain")]
         third = st.selectbox(
@@ -66,6 +71,8 @@ def _choose(runs: Sequence[Run]) -> Choice:
             format_func=lambda key: OBJECTIVES[key].name if key else "none",
             help="The front is then of all three: marks differ in size, and can be turned in space.",
         )  # fmt: skip
+        runs, engine = engine_choice.measured_in(runs, ENGINE_CHOICE)
+        sets = {images.digest: images for images in image_sets(runs)}
         digest = st.selectbox(
             "Images", list(sets), key="pareto-images", persist_state="session", disabled=len(sets) < 2, width=260,
             format_func=lambda key: f"{sets[key].title} ({sets[key].runs} runs)",
@@ -75,7 +82,7 @@ def _choose(runs: Sequence[Run]) -> Choice:
         chosen, colours = _filtered(shown)
         named = (*axes, third) if third else tuple(axes)
         limits = budgets.typed(tuple(dict.fromkeys(named)))
-    return Choice(tuple(chosen), named, colours, limits)
+    return Choice(tuple(chosen), engine, named, colours, limits)
 
 
 def _objective(label: str, default: str, key: str) -> str:
@@ -95,7 +102,7 @@ def _filtered(runs: Sequence[Run]) -> tuple[list[Run], str]:
     with st.popover("Filter", icon=":material/filter_alt:", key="pareto-filter"):
         wanted = st.multiselect(
             "Models", models, key="pareto-models", placeholder="all models", persist_state="session",
-            disabled=len(models) < 2,
+            disabled=len(models) < 2, format_func=cache.model_title,
         )  # fmt: skip
         sweeps = st.multiselect(
             "From", sources, key="pareto-from", placeholder="all sweeps and pages", persist_state="session",
@@ -111,6 +118,8 @@ def _filtered(runs: Sequence[Run]) -> tuple[list[Run], str]:
 
 def _missing(choice: Choice) -> tuple[str, str]:
     """Icon and sentence: why no recipe can be shown on these axes, and how to get some."""
+    if not choice.runs:
+        return "memory", f"No recipe was measured in {choice.engine} yet. Sweep in it above, or measure one in Build."
     if "latency_seconds" in choice.axes:
         return "timer", "No recipe here was timed on this machine yet. Switch on “Time each recipe too”."
     return "visibility", (
@@ -134,10 +143,10 @@ def _view(found: Sequence[Point], choice: Choice) -> None:
             found, choice.runs, choice.limits, by_sweep=choice.colours == SWEEP, in_space=view == SPACE
         )  # fmt: skip
         if recipe is not None:
-            layout.open_in(recipe, "build")
+            layout.open_in(recipe, "build", engine_choice.key_of(choice.engine))
 
 
-def _front(found: Sequence[Point]) -> None:
+def _front(found: Sequence[Point], engine: str) -> None:
     """The front as a list, for those who do not click on charts; the knee is offered first."""
     front = sorted((point for point in found if point.on_front), key=lambda point: not point.knee)
     lines = {point.key: words.line(point) for point in front}
@@ -148,6 +157,6 @@ def _front(found: Sequence[Point]) -> None:
         )  # fmt: skip
         recipe = next(point.recipe for point in front if point.key == chosen)
         if st.button("Open in Build", key="front-open", icon=":material/tune:", type="primary"):
-            layout.open_in(recipe, "build")
+            layout.open_in(recipe, "build", engine)
         if st.button("See its attention", key="front-attention", icon=":material/visibility:"):
             layout.open_in(recipe, "attention")

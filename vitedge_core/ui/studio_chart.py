@@ -11,7 +11,7 @@ import streamlit as st
 from vitedge_core.plots.pareto import MANY, Axis, Mark, pareto
 from vitedge_core.recipe import Recipe
 from vitedge_core.text.human import human
-from vitedge_core.ui import quantity, saving, state, words
+from vitedge_core.ui import cache, quantity, saving, state, words
 from vitedge_core.ui.objectives import OBJECTIVES, ends
 
 if TYPE_CHECKING:
@@ -75,8 +75,9 @@ def _mark(point: Point, limits: dict[str, float], here: str, *, by_sweep: bool) 
     from vitedge_core.experiments.points import within
 
     third = point.third
+    group = point.origin if by_sweep else cache.model_title(point.recipe.model)
     return Mark(
-        point.key, point.origin if by_sweep else point.recipe.model, ends(point.cost), ends(point.gain), _hover(point),
+        point.key, group, ends(point.cost), ends(point.gain), _hover(point),
         point.on_front, point.knee, point.key == here, "" if point.recipe.active else "uncompressed",
         ends(third) if third is not None else None, within(point, limits),
     )  # fmt: skip
@@ -84,7 +85,7 @@ def _mark(point: Point, limits: dict[str, float], here: str, *, by_sweep: bool) 
 
 def _hover(point: Point) -> str:
     axes = dict.fromkeys((*point.axes, "accuracy"))
-    lines = [f"<b>{escape(point.recipe.model)}</b>", *map(escape, words.of_recipe(point.recipe)), ""]
+    lines = [f"<b>{escape(cache.model_title(point.recipe.model))}</b>", *map(escape, words.of_recipe(point.recipe)), ""]
     lines += [f"{OBJECTIVES[axis].name}: {words.told(point, axis)}" for axis in axes]
     return "<br>".join([*lines, f"{point.n:,} images; from {escape(point.origin)}"])
 

@@ -83,7 +83,9 @@ def other_models(recipe: Recipe) -> tuple[str, ...]:
     ]  # fmt: skip
     if not able:
         return ()
-    return tuple(st.multiselect("Other models, too", able, key="sweep-models", placeholder="None"))
+    return tuple(
+        st.multiselect("Other models, too", able, key="sweep-models", placeholder="None", format_func=cache.model_title)
+    )
 
 
 def _first_of_each(knobs: dict[Place, Knob]) -> list[Place]:

@@ -13,7 +13,8 @@ from vitedge_core.experiments.samplers import METHODS
 from vitedge_core.experiments.space import GRID, MAX_RECIPES, RUNGS, Space
 from vitedge_core.recipe import Recipe
 from vitedge_core.text.human import duration
-from vitedge_core.ui import cache, layout, state, sweep_axes
+from vitedge_core.ui import cache, engine_choice, layout, state, sweep_axes
+from vitedge_core.ui.studio import ENGINE_CHOICE
 from vitedge_core.ui.sweep_aim import aim
 
 LIMITS = {200: "200, a first look", 500: "500", 0: "all"}
@@ -65,9 +66,15 @@ def _more(recipe: Recipe) -> dict[str, Any]:
 
 def _how() -> tuple[dict[str, Any], int]:
     """How each recipe is measured, and by how many processes."""
+    engines = engine_choice.available()
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
+        engine = st.selectbox(
+            "Runs on", list(engines), format_func=engines.__getitem__, key="sweep-engine", width=230,
+            help="Accuracy and latency are those of what really runs there; most engines take seconds to build each.",
+        )  # fmt: skip
+        eager = engine == state.EAGER
         halving = st.toggle(
-            "Fewer images for beaten ones", value=True, key="sweep-halving",
+            "Fewer images for beaten ones", value=True, key="sweep-halving", disabled=not eager,
             help=f"After {' and '.join(map(str, RUNGS))} images a recipe ends if even the upper end of its interval is "
             "beaten by a recipe that costs no more.",
         )  # fmt: skip
@@ -76,7 +83,7 @@ def _how() -> tuple[dict[str, Any], int]:
             help="Some seconds more for each: recipe and uncompressed model run in turns.",
         )  # fmt: skip
         gaze = st.toggle(
-            "Where each looks, too", key="sweep-gaze",
+            "Where each looks, too", key="sweep-gaze", disabled=not eager,
             help="Some seconds more for each, on images whose objects have masks: does it still look at the object?",
         )  # fmt: skip
         able = list(range(1, min(MOST_WORKERS, os.cpu_count() or 1) + 1))
@@ -86,7 +93,8 @@ def _how() -> tuple[dict[str, Any], int]:
                 "Processes", able, default=1, required=True, key="sweep-workers",
                 help="They share the recipes and the processor's cores. A latency needs the machine for itself: 1.",
             )  # fmt: skip
-    return {"halving": halving, "latency": latency, "gaze": gaze}, int(workers or 1)
+    how = {"halving": halving and eager, "latency": latency, "gaze": gaze and eager, "engine": engine}
+    return how, int(workers or 1)
 
 
 def _offer(space: Space, workers: int) -> None:
@@ -122,7 +130,8 @@ def _estimate(space: Space, workers: int) -> str:
     """How long it will take, from the runs of this model so far."""
     from vitedge_core.experiments.runs import usual_seconds
 
-    seconds = usual_seconds(space.recipe.model, space.limit, latency=space.times)
+    title = engine_choice.available()[space.engine]
+    seconds = usual_seconds(space.recipe.model, space.limit, latency=space.times, engine=title)
     what = f"out of {space.combinations:,}"
     if space.sampler == GRID:
         what = " × ".join(str(len(choice.values)) for choice in space.choices.values()) + " values"
@@ -140,5 +149,6 @@ def start(space: Space, workers: int) -> None:
 
     try:
         start_sweep(space, workers)
+        state.fill(ENGINE_CHOICE, engine_choice.available()[space.engine])
     except VitEdgeError as error:
         state.notice(str(error))

@@ -48,7 +48,8 @@ def row(point: Point) -> dict[str, Any]:
         for axis in point.axes if not point.figures[axis].is_exact
     }  # fmt: skip
     return {
-        "Model": point.recipe.model, "Recipe": "; ".join(of_recipe(point.recipe)), **figures, **intervals,
+        "Model": cache.model_title(point.recipe.model), "Recipe": "; ".join(of_recipe(point.recipe)),
+        **figures, **intervals,
         "Accuracy": human(point.accuracy), "Images": point.n, "From": point.origin, "On front": point.on_front,
         "Knee": point.knee,
     }  # fmt: skip
@@ -59,4 +60,4 @@ def line(point: Point) -> str:
     costs = ", ".join(human(point.figures[axis]) for axis in (point.axes[0], *point.axes[2:]))
     figures = f"{human(point.gain)} at {costs}"
     knee = "Knee: " if point.knee else ""
-    return f"{knee}{figures}: {point.recipe.model}, {'; '.join(of_recipe(point.recipe))}"
+    return f"{knee}{figures}: {cache.model_title(point.recipe.model)}, {'; '.join(of_recipe(point.recipe))}"
