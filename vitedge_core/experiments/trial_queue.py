@@ -6,6 +6,7 @@ back: whoever looks next sees that its heart has stopped, and queues the recipe 
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial
 
+FRESH_SECONDS = 0.5  # for so long what was read of the store is believed
 MAX_TRIES = 3  # a recipe that kills its process is given up after so many
 REPEATS = 3  # proposals in a row that are known already, before one is drawn that is not
 BARREN = 300  # proposals in a row that are not worth measuring, before a search is over
@@ -48,6 +50,7 @@ class Queue:
         self._recipes: dict[int, Recipe] = {}
         self._digests: dict[int, str] = {}
         self._current = -1  # number of the trial that this process is at
+        self._looked = -math.inf  # when
 
     def fill(self) -> None:
         """Queue what is not there yet, and what processes died on.
@@ -67,6 +70,7 @@ class Queue:
 
     def look(self) -> None:
         """See what all processes did, and queue again what a dead one was at."""
+        self._looked = time.monotonic()
         with stored():
             self.trials = self.study.get_trials(deepcopy=False)
             running = [trial for trial in self.trials if trial.state.name == "RUNNING"]
@@ -130,9 +134,10 @@ class Queue:
         return True
 
     def known(self) -> list[Known]:
-        """What is known by now, from all processes."""
-        with stored():
-            return known_of(self.study.get_trials(deepcopy=False))
+        """What is known from all processes, a moment ago at most: reading the store takes milliseconds."""
+        if time.monotonic() - self._looked > FRESH_SECONDS:
+            self.look()
+        return known_of(self.trials)
 
     def measured(self, trial: Trial, values: list[float], excesses: dict[str, float], about: dict[str, Any]) -> None:
         """Write down what a recipe achieves, and by how much it is beyond each limit."""
