@@ -29,6 +29,7 @@ from vitedge_core.backends import ENGINES, engine
 from vitedge_core.backends import onnxruntime as ort
 from vitedge_core.backends.base import Artefact, Engine, Source
 from vitedge_core.convert import onnx as converter
+from vitedge_core.convert.engine_form import for_engines
 from vitedge_core.errors import Cancelled, VitEdgeError
 from vitedge_core.plan import Plan
 from vitedge_core.recipe import Scalar
@@ -66,10 +67,10 @@ def shared_exports() -> Iterator[Any]:
     made: dict[str, Any] = {}
     export = converter._exported
 
-    def once(model: nn.Module, example: Tensor, cancelled: Any) -> Any:
-        key = repr(model) + "".join(map(digest, [*model.parameters(), *model.buffers()]))
+    def once(model: nn.Module, example: Tensor, cancelled: Any, *, rows: bool) -> Any:
+        key = f"{rows}{model!r}" + "".join(map(digest, [*model.parameters(), *model.buffers()]))
         if key not in made:
-            made[key] = export(model, example, cancelled)
+            made[key] = export(model, example, cancelled, rows=rows)
         copied = type(made[key])()
         copied.CopyFrom(made[key])
         return copied
@@ -362,7 +363,7 @@ def test_an_export_asks_before_and_after(shared_exports):
     for moment in (0, 1):
         questions = itertools.count()
         with pytest.raises(Cancelled):
-            shared_exports(model, tiny.images(1), lambda q=questions, m=moment: next(q) >= m)
+            shared_exports(model, tiny.images(1), lambda q=questions, m=moment: next(q) >= m, rows=True)
 
 
 @pytest.mark.slow
@@ -408,6 +409,15 @@ def test_the_precision_of_openvino_is_what_was_asked_for(float_ones):
     assert any("f32" in fact for fact in float_ones["openvino"].facts)
     compiled = float_ones["openvino"].compiled(1, 1)  # type: ignore[attr-defined]
     assert compiled.get_property("INFERENCE_PRECISION_HINT").to_string() == "f32"
+
+
+@pytest.mark.slow
+def test_compressed_weights_of_openvino_stay_compressed_when_it_runs():
+    """Behind Gemm it unfolds them to floats."""
+    model, plan = compressed("plain", UNTOUCHED)
+    linear = sum(isinstance(layer, nn.Linear) for layer in for_engines(model).modules())
+    told = next(fact for fact in built(engine("openvino-compressed"), model, plan).facts if "in int8" in fact)
+    assert told.startswith(f"{linear} of ")
 
 
 @pytest.mark.slow

@@ -194,7 +194,7 @@ class OpenVinoCompressed(OpenVino):
     def _graph(self, source: Source) -> tuple[Any, tuple[str, ...]]:
         import nncf
 
-        model = _read(float_onnx(for_engines(source.model), source.example, source.cancelled))
+        model = _read(float_onnx(for_engines(source.model), source.example, source.cancelled, rows=False))
         source.report(0.5, "Rounding weights")
         try:
             with quietly(source.cancelled):

@@ -31,19 +31,23 @@ BITS = 8
 _LINEAR = {nn.Linear, TimmLinear}
 
 
-def float_onnx(model: nn.Module, example: Tensor, cancelled: Callable[[], bool] = lambda: False) -> ModelProto:
+def float_onnx(
+    model: nn.Module, example: Tensor, cancelled: Callable[[], bool] = lambda: False, *, rows: bool = True
+) -> ModelProto:
     """The model in float32; rounded weights are written out as floats.
 
     Args:
         model: On the CPU, in eval mode; it is not changed.
         example: Prepared images [n, 3, height, width]; their size is fixed in the file, their number is not.
         cancelled: Asked between the stages.
+        rows: Linear layers as Gemm on rows, else as MatMul on what comes. OpenVINO keeps compressed weights compressed
+            behind MatMul only.
 
     Raises:
         VitEdgeError: Activations are rounded, or the exporter cannot follow the model.
         Cancelled: `cancelled` said so.
     """
-    return _exported(in_floats(model), example, cancelled)
+    return _exported(in_floats(model), example, cancelled, rows=rows)
 
 
 def integer_onnx(model: nn.Module, example: Tensor, cancelled: Callable[[], bool] = lambda: False) -> ModelProto:
@@ -63,7 +67,7 @@ def integer_onnx(model: nn.Module, example: Tensor, cancelled: Callable[[], bool
     """
     copied = own_copy(model)
     _write_integers(copied, unsigned=cuts_sums_off())
-    return _exported(copied, example, cancelled)
+    return _exported(copied, example, cancelled, rows=True)
 
 
 def _write_integers(model: nn.Module, *, unsigned: bool) -> None:
@@ -178,9 +182,9 @@ class _IntegerConv(nn.Module):
         return self.host._conv_forward(self.input_grid(x), self.weight(), self.bias)  # noqa: SLF001
 
 
-def _exported(model: nn.Module, example: Tensor, cancelled: Callable[[], bool]) -> ModelProto:
+def _exported(model: nn.Module, example: Tensor, cancelled: Callable[[], bool], *, rows: bool) -> ModelProto:
     """The graph of a copy that may be used up."""
-    for path, layer in list(model.named_modules()):
+    for path, layer in list(model.named_modules()) if rows else ():
         if isinstance(layer, nn.Linear) and (type(layer) in _LINEAR or _is_float(layer)):
             put(model, path, _RowsLinear(layer))
     two = example[:1].repeat(2, 1, 1, 1)  # one image would be taken for a fixed size
