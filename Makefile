@@ -39,7 +39,7 @@ test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n auto -m "not slow and not browser"
 
 test-slow: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "slow and not browser"
+	$(BIN)/python -m pytest -n 2 -m "slow and not browser"  # two at a time: some take gigabytes
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
