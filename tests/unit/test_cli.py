@@ -251,7 +251,7 @@ def test_for_people_there_are_tables(capsys, name):
         (["measure", "--model", "{name}", "--images", "/nowhere"], "no folder /nowhere"),
         (["measure", "--model", "{name}", "--limit", "many"], "'many' is no whole number"),
         (["measure", "--model", "{name}", "--threads", "100000", "--limit", "1"], "threads"),
-        (["measure", "--file", "m.onnx", "--engine", "openvino", "--batch", "2"], "leave --engine, --batch out"),
+        (["measure", "--file", "m.onnx", "--engine", "openvino", "--batch", "2"], "leave --batch, --engine out"),
         (["measure", "--file", "m.onnx", "--step", "tome"], "leave --step out"),
         (["compress", "--model", "{name}"], "--out"),
         (["train", "digits_vit_bas"], "did you mean 'digits_vit_base'"),
