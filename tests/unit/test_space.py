@@ -107,7 +107,9 @@ def test_a_range_around_the_recipes_value():
 
 
 def test_a_title_in_words():
-    assert SPACE.title == "6 recipes of digits_vit_base: bits of weights × share removed"
+    assert SPACE.title == "6 recipes of Digits ViT base: bits of weights × share removed"
+    inside = replace(SPACE, engine="onnxruntime")
+    assert inside.title == "6 recipes of Digits ViT base in ONNX Runtime: bits of weights × share removed"
 
 
 def test_settings_name_recipes():

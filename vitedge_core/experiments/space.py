@@ -13,13 +13,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vitedge_core.errors import VitEdgeError
 from vitedge_core.experiments.axes import Axis, Blocks, Choice, class_of, read_axis
 from vitedge_core.experiments.goal import KEPT, LATENCY, Goal
 from vitedge_core.experiments.runs import EAGER
+from vitedge_core.models.zoo import called
 from vitedge_core.recipe import MAX_JSON, Recipe, Scalar
+
+if TYPE_CHECKING:
+    from vitedge_core.backends.base import Engine
 
 MAX_RECIPES = 2_000  # of a grid
 MAX_TRIALS = 20_000  # of a search
@@ -120,8 +124,9 @@ class Space:
     def title(self) -> str:
         """What is swept, in words."""
         count = "1 recipe" if self.total == 1 else f"{self.total:,} recipes"
-        models = self.recipe.model if not self.models else f"{1 + len(self.models)} models"
-        return f"{count} of {models}: {' × '.join(self._labels()) or 'as it is'}"
+        models = called(self.recipe.model) if not self.models else f"{1 + len(self.models)} models"
+        where = "" if self.engine == EAGER else f" in {_engine(self.engine).title}"
+        return f"{count} of {models}{where}: {' × '.join(self._labels()) or 'as it is'}"
 
     def _labels(self) -> list[str]:
         """What varies, as it is called on the pages."""
@@ -202,9 +207,7 @@ class Space:
             raise VitEdgeError('A search needs "trials", the number of recipes it may measure.')
 
     def _check_engine(self) -> None:
-        from vitedge_core.backends import engine
-
-        missing = engine(self.engine).missing()
+        missing = _engine(self.engine).missing()
         if missing:
             raise VitEdgeError(missing)
         if self.engine != EAGER and self.looks:
@@ -316,6 +319,12 @@ def _search(plain: Mapping[str, Any], steps: int) -> dict[str, Any]:
         "orders": tuple(tuple(map(int, order)) for order in orders), "sampler": str(plain.get("sampler", GRID)),
         "trials": None if trials is None else int(trials), "seed": int(plain.get("seed", 0)),
     }  # fmt: skip
+
+
+def _engine(key: str) -> Engine:
+    from vitedge_core.backends import engine  # takes seconds, which who only reads spaces need not wait for
+
+    return engine(key)
 
 
 def _order_word(order: tuple[int, ...]) -> str:

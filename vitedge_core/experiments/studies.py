@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from vitedge_core.backends import engine
 from vitedge_core.errors import VitEdgeError
 from vitedge_core.experiments import jobs
 from vitedge_core.experiments.points import digest
@@ -52,6 +51,8 @@ def attributed(runs: Sequence[Run], sweeps: Sequence[Membership]) -> tuple[Run, 
 
 def _recipes(name: str, url: str | None) -> tuple[str, frozenset[str]]:
     """Title of its engine, and the recipes."""
+    from vitedge_core.backends import engine
+
     home = study(name, url)
     plain = jobs.attributes(home).get("space")
     with stored():
