@@ -45,6 +45,7 @@ def measured(page) -> str:
 
 def no_traceback(page) -> None:
     assert page.get_by_test_id("stException").count() == 0
+    assert page.get_by_text("could not be drawn").count() == 0  # what the page shows in a traceback's place
 
 
 def test_build_share_and_open_elsewhere(new_page, shot):

@@ -166,6 +166,17 @@ def test_runs_of_several_origins_are_told_apart_and_chosen():
     assert [line for line in app.selectbox(key="front-macs-accuracy").options if "100 kMAC" in line] == []
 
 
+def test_a_filter_that_nothing_passes_says_so():
+    runs.record(with_cost(a_run(0.1, accuracy=0.9, origin="Build"), 1e5))
+    other = with_cost(a_run(0.2, accuracy=0.9, origin="command line"), 2e5)
+    runs.record(replace(other, evaluation=replace(other.evaluation, recipe=Recipe("second"))))
+    app = page()
+    app.multiselect(key="pareto-models").set_value(["second"])
+    app.multiselect(key="pareto-from").set_value(["Build"]).run()
+    assert "No recipe passes the filter" in texts(app)
+    assert not app.exception
+
+
 def test_recipes_in_one_engine_at_a_time():
     """Their latencies and answers are the engine's as much as the recipe's."""
     keep((0.1, 0.94, 6e5), (0.2, 0.93, 3e5))

@@ -81,10 +81,11 @@ def test_a_network_of_timms_needs_no_parts(tmp_path):
 
 
 def test_a_strangers_script_is_never_run(tmp_path):
-    folder = write(*carry_out(*RECIPES[0]), tmp_path / "p", {})
+    model, plan, recipe = carry_out(*RECIPES[0])
+    folder = write(model, plan, recipe, tmp_path / "p", {})
     (folder / SCRIPT).write_text("raise SystemExit('it was run')")
     (folder / PARTS).write_text("raise SystemExit('it was run')")
-    read(folder)
+    assert read(folder)[1] == recipe
 
 
 def test_the_card_in_words_has_every_figure_with_what_it_rests_on(tmp_path):

@@ -40,6 +40,8 @@ def test_an_estimate_refuses_nothing():
     from dataclasses import replace
 
     goal = Goal(limits=(Limit("macs", most=1),))
+    with pytest.raises(Unneeded):
+        gate(goal=goal).before(PLAN, BASE)
     gate(goal=goal).before(replace(PLAN, exact=False), BASE)
 
 

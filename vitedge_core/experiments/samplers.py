@@ -104,7 +104,7 @@ METHODS = {
         Method("random", "At random", "Tries any combination; what the others are compared with.", _random),
         Method("tpe", "TPE", "Learns where good recipes lie; the choice for up to a few hundred recipes.", _tpe),
         Method(  # benchmarks/sweeps.py: of 60 recipes, in 8 searches, it was better than at random in 3, TPE in 8
-            "nsga2", "NSGA-II", "Crosses and mutates the best recipes; for hundreds, with 60 no better than at random.",
+            "nsga2", "NSGA-II", "Crosses and mutates the best recipes; with 60 of them no better than at random here.",
             _nsga2,
         ),
         Method("nsga3", "NSGA-III", "The same for three or more objectives.", _nsga3),

@@ -78,6 +78,11 @@ def available() -> dict[str, str]:
     return {key: engine.title for key, engine in _known().items() if engine.missing() is None}
 
 
+def title_of(key: str) -> str:
+    """What people call the engine of that key."""
+    return _known()[key].title
+
+
 def key_of(title: str) -> str:
     """Key of the engine of that title; the eager one's if nobody knows it here."""
     return next((engine.key for engine in _known().values() if engine.title == title), state.EAGER)

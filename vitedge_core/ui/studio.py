@@ -53,7 +53,7 @@ def studio() -> None:
         return
     found = points(choice.runs, *choice.axes)
     if not found:
-        layout.empty(*_missing(choice))
+        layout.empty(*_missing(choice, known=any(run.engine == choice.engine for run in runs)))
         return
     budgets.verdict(found, choice.limits)
     _view(found, choice)
@@ -116,8 +116,10 @@ def _filtered(runs: Sequence[Run]) -> tuple[list[Run], str]:
     return kept, colours
 
 
-def _missing(choice: Choice) -> tuple[str, str]:
-    """Icon and sentence: why no recipe can be shown on these axes, and how to get some."""
+def _missing(choice: Choice, *, known: bool) -> tuple[str, str]:
+    """Icon and sentence: why no recipe can be shown, and how to get some; `known` says if the engine has any runs."""
+    if not choice.runs and known:
+        return "filter_alt_off", "No recipe passes the filter: take a part of it away."
     if not choice.runs:
         return "memory", f"No recipe was measured in {choice.engine} yet. Sweep in it above, or measure one in Build."
     if "latency_seconds" in choice.axes:

@@ -130,7 +130,7 @@ def _estimate(space: Space, workers: int) -> str:
     """How long it will take, from the runs of this model so far."""
     from vitedge_core.experiments.runs import usual_seconds
 
-    title = engine_choice.available()[space.engine]
+    title = engine_choice.title_of(space.engine)
     seconds = usual_seconds(space.recipe.model, space.limit, latency=space.times, engine=title)
     what = f"out of {space.combinations:,}"
     if space.sampler == GRID:
@@ -149,6 +149,6 @@ def start(space: Space, workers: int) -> None:
 
     try:
         start_sweep(space, workers)
-        state.fill(ENGINE_CHOICE, engine_choice.available()[space.engine])
+        state.fill(ENGINE_CHOICE, engine_choice.title_of(space.engine))
     except VitEdgeError as error:
         state.notice(str(error))
